@@ -1,0 +1,1 @@
+//! Topic configs: Kafka's names, types, defaults and bounds.
