@@ -1,0 +1,123 @@
+//! A bucket by URL.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::{ClientConfigKey, RetryConfig};
+use tidemark_model::Entropy;
+use url::Url;
+
+use super::{Bucket, StoreError, error};
+
+/// Longest a request may take inside the HTTP client. Only a stop behind the attempt's own deadline, which knows its size.
+const HTTP_TIMEOUT: &str = "30 minutes";
+
+impl Bucket {
+    /// Opens a bucket by its URL, without talking to it yet: see [`check`](Self::check).
+    ///
+    /// | URL | is |
+    /// |---|---|
+    /// | `s3://bucket/prefix` | S3 or what speaks like it: endpoint, region and credentials from `AWS_…` in `env` |
+    /// | `file:///directory` | a local directory, created; every object fsynced |
+    /// | `memory://` | gone with the process: for tests |
+    ///
+    /// `env` is `std::env::vars()`, or what a test wants. Beside the AWS tools' own variables (`AWS_ACCESS_KEY_ID`,
+    /// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`, web identity, container and instance
+    /// roles): `AWS_ALLOW_HTTP=true` for an endpoint without TLS, `AWS_VIRTUAL_HOSTED_STYLE_REQUEST`,
+    /// `AWS_UNSIGNED_PAYLOAD`, `AWS_CHECKSUM_ALGORITHM`.
+    pub fn open(
+        url: &str,
+        env: impl IntoIterator<Item = (String, String)>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StoreError> {
+        let refused = |why: String| StoreError::Refused(format!("{url}: {why}"));
+        let parsed = Url::parse(url).map_err(|e| refused(format!("not a URL: {e}")))?;
+        match parsed.scheme() {
+            "s3" => open_s3(&parsed, env, entropy),
+            "file" => {
+                let dir = parsed.to_file_path().map_err(|()| refused("not a local directory".into()))?;
+                Self::in_directory(&dir, entropy)
+            }
+            "memory" => Ok(Self::in_memory(entropy)),
+            other => Err(refused(format!("{other}:// is not supported: use s3://, file:// or memory://"))),
+        }
+    }
+
+    /// A local directory, which is created when it is not there.
+    pub fn in_directory(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+        let url = format!("file://{}", dir.display());
+        create_durably(dir).map_err(|e| StoreError::Refused(format!("{url}: cannot create the directory: {e}")))?;
+        let store = LocalFileSystem::new_with_prefix(dir).map_err(|e| error::classify(&url, "", e))?;
+        Ok(Self::with_store(Arc::new(store.with_fsync(true)), None, "", &url, entropy))
+    }
+
+    /// Memory of this process. Clones share it.
+    pub fn in_memory(entropy: Arc<dyn Entropy>) -> Self {
+        Self::with_store(Arc::new(InMemory::new()), None, "", "memory://", entropy)
+    }
+}
+
+fn open_s3(
+    url: &Url,
+    env: impl IntoIterator<Item = (String, String)>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Bucket, StoreError> {
+    let refused = |why: &str| StoreError::Refused(format!("{url}: {why}"));
+    let bucket = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| refused("no bucket in the URL"))?;
+
+    // Our formats and the batches in them carry checksums, and CRC-64 makes the server check what arrives: signing a
+    // SHA-256 of every body beside that would only cost CPU. The environment may say otherwise.
+    let mut builder = AmazonS3Builder::new()
+        .with_unsigned_payload(true)
+        .with_checksum_algorithm(Checksum::CRC64NVME)
+        .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), HTTP_TIMEOUT);
+    for (name, value) in env {
+        if !name.starts_with("AWS_") {
+            continue;
+        }
+        if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    let allows_http = builder
+        .get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp))
+        .is_some_and(|value| value == "true");
+    let plain_endpoint = [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint]
+        .iter()
+        .filter_map(|key| builder.get_config_value(key))
+        .any(|endpoint| endpoint.starts_with("http://"));
+    if plain_endpoint && !allows_http {
+        return Err(refused("the endpoint is http://: set AWS_ALLOW_HTTP=true to allow it"));
+    }
+    // Retrying is ours: see `retry`.
+    let no_retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+    let store = builder
+        .with_bucket_name(bucket)
+        .with_retry(no_retry)
+        .build()
+        .map_err(|e| error::classify(url.as_str(), "", e))?;
+    let store = Arc::new(store);
+    Ok(Bucket::with_store(store.clone(), Some(store), url.path(), url.as_str(), entropy))
+}
+
+/// Creates the directory and those above it, each durable before the next is used.
+fn create_durably(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    create_durably(parent)?;
+    match fs::create_dir(dir) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => return Err(e),
+        _ => {}
+    }
+    File::open(parent)?.sync_all()
+}
