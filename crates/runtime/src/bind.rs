@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
+/// Where Linux tells the host name of the process's own namespace.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+
 /// Why an address cannot be listened on. The caller prints it and exits: the person at the keyboard has to act.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -40,28 +43,33 @@ pub async fn listen(key: &'static str, address: &str) -> Result<TcpListener, Bin
     })
 }
 
-/// The address that others reach a listener at: the configured one, or the listener's own when nothing is configured
-/// and it does not listen on all interfaces.
+/// The address that others reach a listener at: the configured one, else the listener's own, with the machine's host
+/// name where it listens on all interfaces. A container's host name is its id, which the others in its network resolve.
 ///
 /// A port 0 in `advertise` stands for the port that the listener got.
 pub fn advertised(advertise: &str, listener: SocketAddr) -> Result<String, AdvertiseError> {
-    if advertise.is_empty() {
-        if listener.ip().is_unspecified() {
-            return Err(AdvertiseError { listener });
-        }
-        return Ok(listener.to_string());
-    }
     match advertise.rsplit_once(':') {
         Some((host, "0")) => Ok(format!("{host}:{}", listener.port())),
-        _ => Ok(advertise.to_owned()),
+        Some(_) => Ok(advertise.to_owned()),
+        None if !advertise.is_empty() => Err(AdvertiseError::NoPort(advertise.to_owned())),
+        None if listener.ip().is_unspecified() => {
+            let name = std::fs::read_to_string(HOST_NAME).map_err(AdvertiseError::HostName)?;
+            Ok(format!("{}:{}", name.trim(), listener.port()))
+        }
+        None => Ok(listener.to_string()),
     }
 }
 
-/// The process listens on all interfaces and was not told by which name others reach it.
+/// Why nobody could be told where the process is reached. The caller prints it and exits.
 #[derive(Debug, thiserror::Error)]
-#[error("listening on {listener}: set `advertise` (TIDEMARK_ADVERTISE) to the HOST:PORT that others reach it at")]
-pub struct AdvertiseError {
-    listener: SocketAddr,
+pub enum AdvertiseError {
+    #[error("`advertise` (TIDEMARK_ADVERTISE) is {0}: it needs a port, HOST:PORT")]
+    NoPort(String),
+    #[error(
+        "listening on all interfaces, and the host name is unknown ({0}): set `advertise` (TIDEMARK_ADVERTISE) to the \
+         HOST:PORT that others reach it at"
+    )]
+    HostName(#[source] io::Error),
 }
 
 #[cfg(test)]
@@ -91,6 +99,8 @@ mod tests {
         assert_eq!(advertised("broker-1:7000", all).unwrap(), "broker-1:7000");
         assert_eq!(advertised("", one).unwrap(), "127.0.0.1:41234");
         assert_eq!(advertised("localhost:0", one).unwrap(), "localhost:41234");
-        assert!(advertised("", all).unwrap_err().to_string().contains("TIDEMARK_ADVERTISE"));
+        assert!(advertised("broker-1", all).unwrap_err().to_string().contains("TIDEMARK_ADVERTISE"));
+        let name = advertised("", all).unwrap();
+        assert!(name.ends_with(":9092") && name.len() > ":9092".len() && !name.starts_with("0.0.0.0"), "{name}");
     }
 }
