@@ -37,6 +37,8 @@ const MAX_IN_FLIGHT: usize = 128;
 const PARALLEL_RANGES: usize = 8;
 /// Keys in one delete request: S3's limit.
 const MAX_DELETE_KEYS: usize = 1000;
+/// Keys in one page of a listing: S3's limit.
+const LIST_PAGE_KEYS: usize = 1000;
 /// Bytes from the end of an object that tell whether it is ours. Our formats end in checksums.
 const COMPARED_TAIL: u64 = 64 * 1024;
 
@@ -65,6 +67,14 @@ pub struct Object {
     pub size: u64,
 }
 
+/// What is found under the name of an object that was to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    This,
+    Another,
+    Nothing,
+}
+
 impl Bucket {
     /// A client of any store, for a test that wraps one with faults; else see [`open`](Self::open).
     pub fn with_store(
@@ -75,7 +85,7 @@ impl Bucket {
         entropy: Arc<dyn Entropy>,
     ) -> Self {
         let inner = Inner {
-            url: url.trim_end_matches('/').to_owned(),
+            url: if url.ends_with("://") { url } else { url.trim_end_matches('/') }.to_owned(),
             store,
             multipart,
             prefix: Path::from(prefix),
@@ -160,6 +170,7 @@ impl Bucket {
         let path = self.path(prefix)?;
         let read = || self.inner.store.list(Some(&path)).try_collect::<Vec<_>>();
         let metas = Attempts::new(self, Operation::List, prefix).until_done(0, read).await?;
+        metrics::more_pages_listed((metas.len().saturating_sub(1) / LIST_PAGE_KEYS) as u64);
         let object = |meta: object_store::ObjectMeta| {
             let key = meta.location.as_ref().strip_prefix(self.inner.prefix.as_ref())?;
             Some(Object { key: key.trim_start_matches('/').to_owned(), size: meta.size })
@@ -189,14 +200,12 @@ impl Bucket {
             let put = self.inner.store.put_opts(&path, payload.clone(), PutMode::Create.into());
             let error = match attempts.once(len, put).await {
                 Ok(_) => return Ok(()),
-                Err(StoreError::Exists(_)) if outcome_unknown => match self.is_ours(key, &chunks, len).await {
-                    Ok(true) => return Ok(()),
-                    Ok(false) => return Err(StoreError::Exists(key.to_owned())),
-                    // An earlier attempt that the server has not finished yet.
-                    Err(StoreError::NotFound(_)) => {
-                        StoreError::Unavailable(format!("{}/{key}: another write of it is under way", self.url()))
+                Err(StoreError::Exists(_)) if outcome_unknown => match self.stored(key, &chunks, len).await? {
+                    Stored::This => return Ok(()),
+                    Stored::Another => return Err(StoreError::Exists(key.to_owned())),
+                    Stored::Nothing => {
+                        StoreError::Unavailable(format!("{}/{key}: an earlier write of it is under way", self.url()))
                     }
-                    Err(error) => error,
                 },
                 Err(error) => error,
             };
@@ -205,11 +214,14 @@ impl Bucket {
         }
     }
 
-    /// Whether the object at `key` is the one that an attempt of ours, whose answer was lost, was to store. Names are
-    /// used once, so length and tail (with its checksums) tell.
-    async fn is_ours(&self, key: &str, chunks: &[Bytes], len: u64) -> Result<bool, StoreError> {
-        if self.head(key).await? != len {
-            return Ok(false);
+    /// What an attempt of ours whose answer was lost has left behind. Names are used once, so length and tail (with its
+    /// checksums) tell whether an object is the one it was to store.
+    async fn stored(&self, key: &str, chunks: &[Bytes], len: u64) -> Result<Stored, StoreError> {
+        match self.head(key).await {
+            Ok(size) if size == len => {}
+            Ok(_) => return Ok(Stored::Another),
+            Err(StoreError::NotFound(_)) => return Ok(Stored::Nothing),
+            Err(error) => return Err(error),
         }
         let start = len.saturating_sub(COMPARED_TAIL);
         let mut theirs = &self.get_range(key, start..len).await?[..];
@@ -218,11 +230,11 @@ impl Bucket {
             let skip = start.saturating_sub(position).min(chunk.len() as u64) as usize;
             match theirs.strip_prefix(&chunk[skip..]) {
                 Some(rest) => theirs = rest,
-                None => return Ok(false),
+                None => return Ok(Stored::Another),
             }
             position += chunk.len() as u64;
         }
-        Ok(theirs.is_empty())
+        Ok(Stored::This)
     }
 
     fn path(&self, key: &str) -> Result<Path, StoreError> {

@@ -54,11 +54,18 @@ impl Outcome {
     }
 }
 
-pub(crate) fn request_done(operation: Operation, outcome: Outcome, requests: u64, took: Duration) {
+pub(crate) fn request_done(operation: Operation, outcome: Outcome, took: Duration) {
     let (operation, outcome) = (operation.as_str(), outcome.as_str());
     metrics::counter!("tidemark_object_store_requests_total", "operation" => operation, "outcome" => outcome)
-        .increment(requests);
+        .increment(1);
     metrics::histogram!("tidemark_object_store_request_seconds", "operation" => operation).record(took.as_secs_f64());
+}
+
+/// A listing took more requests than one: they are billed by the page.
+pub(crate) fn more_pages_listed(pages: u64) {
+    let (operation, outcome) = (Operation::List.as_str(), Outcome::Ok.as_str());
+    metrics::counter!("tidemark_object_store_requests_total", "operation" => operation, "outcome" => outcome)
+        .increment(pages);
 }
 
 pub(crate) fn bytes_written(bytes: u64) {

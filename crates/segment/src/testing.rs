@@ -14,7 +14,7 @@ use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartId, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use tidemark_model::Entropy;
 
@@ -46,6 +46,8 @@ pub enum Fault {
     Truncated,
     /// A byte of the body is another. Other requests than Get are carried out.
     BitFlip,
+    /// A Put replaces an object of its name, whatever its condition says. Other requests are carried out.
+    Unconditional,
 }
 
 /// Decides the fate of each request.
@@ -75,7 +77,6 @@ impl Faults for Script {
 }
 
 /// A store whose requests meet faults. Multipart uploads work where `parts` is given.
-#[derive(Debug)]
 pub struct Faulty {
     inner: Arc<dyn ObjectStore>,
     parts: Option<Arc<dyn MultipartStore>>,
@@ -119,17 +120,7 @@ impl Faulty {
         carry_out: impl Future<Output = Result<T>> + Send,
     ) -> Result<(T, Fault)> {
         let fault = self.faults.next(request, key.as_ref());
-        match fault {
-            Fault::SlowDown => return Err(slow_down()),
-            Fault::Hang => std::future::pending().await,
-            Fault::Delay(delay) => tokio::time::sleep(delay).await,
-            Fault::None | Fault::LostAnswer | Fault::Truncated | Fault::BitFlip => {}
-        }
-        let done = carry_out.await?;
-        if fault == Fault::LostAnswer {
-            return Err(Error::Generic { store: "Faulty", source: "connection reset before the answer".into() });
-        }
-        Ok((done, fault))
+        Ok((suffer(&fault, carry_out).await?, fault))
     }
 
     fn parts(&self) -> Result<&Arc<dyn MultipartStore>> {
@@ -138,6 +129,20 @@ impl Faulty {
             implementer: self.to_string(),
         })
     }
+}
+
+async fn suffer<T>(fault: &Fault, carry_out: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    match fault {
+        Fault::SlowDown => return Err(slow_down()),
+        Fault::Hang => std::future::pending().await,
+        Fault::Delay(delay) => tokio::time::sleep(*delay).await,
+        Fault::None | Fault::LostAnswer | Fault::Truncated | Fault::BitFlip | Fault::Unconditional => {}
+    }
+    let done = carry_out.await?;
+    if *fault == Fault::LostAnswer {
+        return Err(Error::Generic { store: "Faulty", source: "connection reset before the answer".into() });
+    }
+    Ok(done)
 }
 
 /// As the library words what S3 sends when it throttles.
@@ -162,6 +167,12 @@ async fn damage(result: GetResult, fault: &Fault) -> Result<GetResult> {
     Ok(GetResult { payload: GetResultPayload::Stream(body), meta, range, attributes, extensions })
 }
 
+impl fmt::Debug for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faulty").field("inner", &self.inner).field("faults", &self.faults).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Display for Faulty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Faulty({})", self.inner)
@@ -171,7 +182,9 @@ impl fmt::Display for Faulty {
 #[async_trait]
 impl ObjectStore for Faulty {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        Ok(self.meet(Request::Put, location, self.inner.put_opts(location, payload, opts)).await?.0)
+        let fault = self.faults.next(Request::Put, location.as_ref());
+        let mode = if fault == Fault::Unconditional { PutMode::Overwrite } else { opts.mode.clone() };
+        suffer(&fault, self.inner.put_opts(location, payload, PutOptions { mode, ..opts })).await
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -235,6 +248,6 @@ impl MultipartStore for Faulty {
     }
 
     async fn abort_multipart(&self, path: &Path, id: &MultipartId) -> Result<()> {
-        Ok(self.meet(Request::Multipart, path, self.parts()?.abort_multipart(path, id)).await?.0)
+        self.meet(Request::Multipart, path, self.parts()?.abort_multipart(path, id)).await.map(|_| ())
     }
 }

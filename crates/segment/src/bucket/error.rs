@@ -34,9 +34,13 @@ impl StoreError {
         matches!(self, Self::Unavailable(_))
     }
 
-    /// The object at `key` was read and `why` is what is wrong with it.
-    pub fn corrupt(key: &str, why: &FormatError) -> Self {
-        Self::Corrupt { key: key.to_owned(), why: why.to_string() }
+    /// The object at `key` was read and `why` is what is wrong with it. One of a newer format is not damaged: passing it
+    /// over as if it were would lose what it holds.
+    pub fn unreadable(key: &str, why: &FormatError) -> Self {
+        match why {
+            FormatError::Version { .. } => Self::Refused(format!("{key}: {why}")),
+            _ => Self::Corrupt { key: key.to_owned(), why: why.to_string() },
+        }
     }
 }
 

@@ -75,7 +75,7 @@ impl<'a> Attempts<'a> {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(error::classify(&self.bucket.inner.url, self.key, error)),
             Err(_) => {
-                metrics::request_done(self.operation, Outcome::TimedOut, 1, started.elapsed());
+                metrics::request_done(self.operation, Outcome::TimedOut, started.elapsed());
                 let text = format!("{}/{}: no answer within {limit:?}", self.bucket.inner.url, self.key);
                 return Err(StoreError::Unavailable(text));
             }
@@ -85,7 +85,7 @@ impl<'a> Attempts<'a> {
             Err(e) if e.is_retriable() => Outcome::Failed,
             Err(_) => Outcome::Refused,
         };
-        metrics::request_done(self.operation, outcome, 1, started.elapsed());
+        metrics::request_done(self.operation, outcome, started.elapsed());
         result
     }
 

@@ -9,7 +9,7 @@ use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 
 use super::retry::Attempts;
-use super::{Bucket, StoreError};
+use super::{Bucket, StoreError, Stored};
 use crate::metrics::Operation;
 
 /// Parts of one object in flight at once.
@@ -84,14 +84,19 @@ impl Bucket {
         let mut attempts = Attempts::new(self, Operation::CompleteMultipart, key);
         let mut outcome_unknown = false;
         loop {
-            let error = match attempts.once(0, store.complete_multipart(path, id, uploaded.clone())).await {
-                Ok(_) => return Ok(()),
-                // The upload is gone: an attempt whose answer was lost has completed it.
-                Err(StoreError::NotFound(_)) if outcome_unknown && self.is_ours(key, chunks, len).await? => {
-                    return Ok(());
+            let complete = store.complete_multipart(path, id, uploaded.clone());
+            let Err(error) = attempts.once(0, complete).await else { return Ok(()) };
+            // An attempt whose answer was lost may have completed it: then the upload is gone and the object is there.
+            if outcome_unknown {
+                match self.stored(key, chunks, len).await? {
+                    Stored::This => return Ok(()),
+                    Stored::Another => return Err(StoreError::Exists(key.to_owned())),
+                    Stored::Nothing => {}
                 }
-                Err(error) => error,
-            };
+            }
+            if let StoreError::NotFound(_) = error {
+                return Err(StoreError::Unavailable(format!("{}/{key}: its upload is gone", self.url())));
+            }
             outcome_unknown |= error.is_retriable();
             attempts.pause(error).await?;
         }

@@ -91,7 +91,7 @@ async fn newest_listed(bucket: &Bucket, keys: &JournalKeys) -> Result<Option<New
 
 async fn read(bucket: &Bucket, key: &str) -> Result<Checkpoint, StoreError> {
     let object = bucket.get(key, MAX_LEN).await?;
-    Checkpoint::parse(&object).map_err(|why| StoreError::corrupt(key, &why))
+    Checkpoint::parse(&object).map_err(|why| StoreError::unreadable(key, &why))
 }
 
 /// A journal's checkpoints, oldest first.

@@ -9,8 +9,8 @@ use tidemark_model::{Batch, JournalId, TopicId, TopicPartition};
 use uuid::Uuid;
 
 use super::{
-    ABORTED_LEN, BLOCK_LEN, Block, EPOCH_LEN, EpochStart, INDEX_HEADER_LEN, MAGIC, MAX_INDEX_LEN, RUN_LEN, Run,
-    SegmentIndex, Span, TRAILER_LEN, VERSION, WHAT,
+    ABORTED_LEN, BLOCK_LEN, Block, EPOCH_LEN, EpochStart, MAGIC, MAX_INDEX_LEN, RUN_LEN, Run, SegmentIndex, Span,
+    TRAILER_LEN, VERSION, WHAT,
 };
 use crate::format::Fields;
 use crate::names::SegmentName;
@@ -28,7 +28,7 @@ impl SegmentIndex {
             match Self::parse(&tail, object_size) {
                 Ok(index) => return Ok(index),
                 Err(FormatError::Short { needed, .. }) if len < needed && needed <= object_size => len = needed,
-                Err(why) => return Err(StoreError::corrupt(key, &why)),
+                Err(why) => return Err(StoreError::unreadable(key, &why)),
             }
         }
     }
@@ -169,7 +169,6 @@ impl Block {
 }
 
 fn parse_index(bytes: &[u8], runs_end: u64) -> Result<SegmentIndex, FormatError> {
-    debug_assert!(INDEX_HEADER_LEN <= RUN_LEN);
     let mut fields = Fields::new(WHAT, bytes);
     let journal = JournalId(fields.u32()?);
     let name = SegmentName {
@@ -196,8 +195,7 @@ fn parse_run(fields: &mut Fields<'_>) -> Result<Run, FormatError> {
     let (first_offset, last_offset) = (fields.i64()?, fields.i64()?);
     let (position, length) = (fields.u64()?, fields.u64()?);
     let (max_timestamp, max_timestamp_offset) = (fields.i64()?, fields.i64()?);
-    // Bounded one by one against what is left, which is more than they may have together: no count can reserve more
-    // than a small multiple of the bytes that were read.
+    // A count that the bytes left cannot hold fails in `take`, before anything is allocated for it.
     let (epochs, blocks, aborted) = (fields.u32()? as usize, fields.u32()? as usize, fields.u32()? as usize);
     let mut epoch_fields = Fields::new(WHAT, fields.take(epochs.saturating_mul(EPOCH_LEN))?);
     let mut block_fields = Fields::new(WHAT, fields.take(blocks.saturating_mul(BLOCK_LEN))?);
