@@ -3,7 +3,7 @@
 //! A service opens its spans at borders, at level `debug`: without a collector, and with the default filter, they then
 //! cost nothing; with one, they are exported whatever the console's filter says.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -100,7 +100,7 @@ impl Guard {
 
 fn console(config: &Telemetry) -> Result<Box<dyn Layer<Registry> + Send + Sync>, ParseError> {
     // Standard output belongs to what a command is asked to print.
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let filter = EnvFilter::builder().parse(&config.log)?;
     Ok(match config.log_format {
         LogFormat::Human => layer.with_filter(filter).boxed(),

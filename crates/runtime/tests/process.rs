@@ -98,7 +98,8 @@ fn it_serves_its_pages_and_a_signal_ends_it_cleanly() {
 fn while_it_drains_it_is_alive_but_not_ready_and_a_second_signal_ends_it_at_once() {
     let http = free_address();
     let mut idle = Running::start(idle().env("TIDEMARK_HTTP", &http).env("TIDEMARK_HANG", "true"));
-    idle.logged("ready");
+    let line = idle.logged("ready");
+    assert!(!line.contains('\u{1b}'), "colours in a pipe: {line:?}");
     idle.signal("TERM");
     idle.logged("shutting down");
     // The log line and the page are two tasks: asking again is waiting for the second.
