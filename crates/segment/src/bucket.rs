@@ -56,6 +56,9 @@ struct Inner {
     /// Set where large objects are better uploaded in parts.
     multipart: Option<Arc<dyn MultipartStore>>,
     prefix: Path,
+    /// Whether an object that can be read is durable. In a local directory it may be there before its fsync returned, or
+    /// after that failed.
+    visible_is_durable: bool,
     entropy: Arc<dyn Entropy>,
     in_flight: Semaphore,
 }
@@ -84,14 +87,18 @@ impl Bucket {
         url: &str,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        let inner = Inner {
+        Self::with_inner(Inner {
             url: if url.ends_with("://") { url } else { url.trim_end_matches('/') }.to_owned(),
             store,
             multipart,
             prefix: Path::from(prefix),
+            visible_is_durable: true,
             entropy,
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
-        };
+        })
+    }
+
+    fn with_inner(inner: Inner) -> Self {
         Self { inner: Arc::new(inner), retry: RetryPolicy::default(), upload: upload::Limits::default() }
     }
 
@@ -201,7 +208,11 @@ impl Bucket {
             let error = match attempts.once(len, put).await {
                 Ok(_) => return Ok(()),
                 Err(StoreError::Exists(_)) if outcome_unknown => match self.stored(key, &chunks, len).await? {
-                    Stored::This => return Ok(()),
+                    Stored::This if self.inner.visible_is_durable => return Ok(()),
+                    Stored::This => {
+                        let why = format!("{}/{key}: it is there, and may not be on disk", self.url());
+                        return Err(StoreError::Unavailable(why));
+                    }
                     Stored::Another => return Err(StoreError::Exists(key.to_owned())),
                     Stored::Nothing => {
                         StoreError::Unavailable(format!("{}/{key}: an earlier write of it is under way", self.url()))

@@ -10,9 +10,10 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::{ClientConfigKey, RetryConfig};
 use tidemark_model::Entropy;
+use tokio::sync::Semaphore;
 use url::Url;
 
-use super::{Bucket, StoreError, error};
+use super::{Bucket, Inner, MAX_IN_FLIGHT, StoreError, error};
 
 /// Longest a request may take inside the HTTP client. Only a stop behind the attempt's own deadline, which knows its size.
 const HTTP_TIMEOUT: &str = "30 minutes";
@@ -53,7 +54,31 @@ impl Bucket {
         let url = format!("file://{}", dir.display());
         create_durably(dir).map_err(|e| StoreError::Refused(format!("{url}: cannot create the directory: {e}")))?;
         let store = LocalFileSystem::new_with_prefix(dir).map_err(|e| error::classify(&url, "", e))?;
-        Ok(Self::with_store(Arc::new(store.with_fsync(true)), None, "", &url, entropy))
+        Ok(Self::with_inner(Inner {
+            url,
+            store: Arc::new(store.with_fsync(true)),
+            multipart: None,
+            prefix: object_store::path::Path::default(),
+            visible_is_durable: false,
+            entropy,
+            in_flight: Semaphore::new(MAX_IN_FLIGHT),
+        }))
+    }
+
+    /// Removes what writes that a crash cut short have left in a local directory, and says how many. Only for the one
+    /// process that writes there, before it does: another's write under way looks the same.
+    pub fn remove_unfinished(dir: &Path) -> io::Result<usize> {
+        let mut removed = 0;
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                removed += Self::remove_unfinished(&entry.path())?;
+            } else if is_unfinished(&entry.file_name().to_string_lossy()) {
+                fs::remove_file(entry.path())?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     /// Memory of this process. Clones share it.
@@ -103,6 +128,12 @@ fn open_s3(
         .map_err(|e| error::classify(url.as_str(), "", e))?;
     let store = Arc::new(store);
     Ok(Bucket::with_store(store.clone(), Some(store), url.path(), url.as_str(), entropy))
+}
+
+/// The library writes an object as `name#number` and then gives it its name.
+fn is_unfinished(file: &str) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    file.rsplit_once('#').is_some_and(|(_, suffix)| number(suffix))
 }
 
 /// Creates the directory and those above it, each durable before the next is used.

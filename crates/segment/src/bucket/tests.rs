@@ -72,6 +72,20 @@ async fn a_directory_keeps_the_contract() {
 }
 
 #[tokio::test]
+async fn what_a_crash_left_of_a_write_is_removed_and_nothing_else() {
+    let dir = TempDir::new().unwrap();
+    let bucket = Bucket::in_directory(dir.path(), entropy()).unwrap();
+    bucket.put_new("a/1.segment", chunks(&["x"])).await.unwrap();
+    let files = || std::fs::read_dir(dir.path().join("a")).unwrap().count();
+    assert_eq!(files(), 1, "a finished write leaves its object only");
+    std::fs::write(dir.path().join("a/2.segment#1"), "half").unwrap();
+    assert_eq!(bucket.list("").await.unwrap().len(), 1);
+    assert_eq!(Bucket::remove_unfinished(dir.path()).unwrap(), 1);
+    assert_eq!(bucket.get("a/1.segment", 1).await.unwrap(), "x");
+    assert_eq!(files(), 1);
+}
+
+#[tokio::test]
 async fn a_prefix_keeps_the_contract_and_its_neighbours() {
     let store = Arc::new(InMemory::new());
     let open = |prefix| Bucket::with_store(store.clone(), None, prefix, "memory://", entropy());
@@ -180,6 +194,24 @@ async fn a_put_whose_answer_was_lost_is_not_taken_for_another_object() {
         theirs.put_new("a", chunks(&["else"])).await.unwrap();
     };
     assert_eq!(tokio::join!(put, other).0, Err(StoreError::Exists("a".into())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_local_object_whose_fsync_may_have_failed_is_not_taken_for_stored() {
+    let dir = TempDir::new().unwrap();
+    let local = Bucket::in_directory(dir.path(), entropy()).unwrap();
+    let faulty = Faulty::new(local.inner.store.clone(), None, Arc::new(Script::new([Fault::LostAnswer])));
+    let inner = Inner {
+        url: local.url().to_owned(),
+        store: faulty,
+        multipart: None,
+        prefix: Path::default(),
+        visible_is_durable: local.inner.visible_is_durable,
+        entropy: entropy(),
+        in_flight: Semaphore::new(1),
+    };
+    let result = Bucket::with_inner(inner).put_new("a", chunks(&["x"])).await;
+    assert!(matches!(result, Err(StoreError::Unavailable(_))), "{result:?}");
 }
 
 /// Never works.
