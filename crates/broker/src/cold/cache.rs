@@ -1,0 +1,88 @@
+//! Blocks of objects, in memory and on disk, through foyer. Objects never change, so a block is never stale.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use foyer::{
+    BlockEngineConfig, DeviceBuilder as _, FsDeviceBuilder, HybridCache, HybridCacheBuilder, HybridCachePolicy,
+};
+use tidemark_model::BrokerError;
+use tidemark_segment::{Bucket, StoreError};
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::error::StartError;
+use crate::metrics;
+
+/// Bytes of a block: what one GET reads. Large enough that a request's fixed cost is small beside it, small enough
+/// that a reader of one batch does not wait for much else.
+pub(super) const BLOCK: u64 = 1 << 20;
+
+/// foyer's own unit on disk; a block with its header has to fit.
+const DISK_BLOCK: usize = 16 << 20;
+
+pub(super) struct Blocks {
+    bucket: Bucket,
+    cache: HybridCache<String, Bytes>,
+}
+
+/// Carries a store's error through foyer's.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+struct Failed(String);
+
+impl Blocks {
+    pub(super) async fn open(bucket: Bucket, config: &Config) -> Result<Self, StartError> {
+        let memory = HybridCacheBuilder::new()
+            .with_name("cold")
+            .with_policy(HybridCachePolicy::WriteOnInsertion)
+            .memory(config.cache_memory_bytes)
+            .with_weighter(|key: &String, block: &Bytes| key.len() + block.len());
+        let failed = |reason: String| StartError::Cache { dir: config.cache_dir.clone(), reason };
+        let storage = memory.storage();
+        let storage = if config.cache_dir.as_os_str().is_empty() {
+            storage
+        } else {
+            let device = FsDeviceBuilder::new(&config.cache_dir)
+                .with_capacity(config.cache_disk_bytes)
+                .build()
+                .map_err(|error| failed(error.to_string()))?;
+            storage.with_engine_config(BlockEngineConfig::new(device).with_block_size(DISK_BLOCK))
+        };
+        let cache = storage.build().await.map_err(|error| failed(error.to_string()))?;
+        Ok(Self { bucket, cache })
+    }
+
+    /// The block at `index` of an object of `size` bytes. Concurrent callers of one block share one GET.
+    pub(super) async fn get(&self, object: &str, size: u64, index: u64) -> Result<Bytes, BrokerError> {
+        let range = index * BLOCK..((index + 1) * BLOCK).min(size);
+        let key = block_key(object, index);
+        let bucket = self.bucket.clone();
+        let object: Arc<str> = object.into();
+        let fetch = || async move {
+            let begun = Instant::now();
+            match bucket.get_range(&object, range).await {
+                Ok(bytes) => {
+                    metrics::cold_block_fetched(bytes.len(), begun.elapsed().as_secs_f64());
+                    Ok(bytes)
+                }
+                Err(StoreError::NotFound(_)) => Err(Failed(format!("object {object} is gone"))),
+                Err(error) => Err(Failed(error.to_string())),
+            }
+        };
+        let entry = self.cache.get_or_fetch(&key, fetch).await;
+        entry.map(|entry| entry.value().clone()).map_err(|error| BrokerError::ObjectStore(error.to_string()))
+    }
+
+    /// Forgets blocks whose bytes turned out to be damaged, so that they are read again.
+    pub(super) fn forget(&self, object: &str, indexes: impl Iterator<Item = u64>) {
+        metrics::cold_block_corrupt();
+        for index in indexes {
+            self.cache.remove(&block_key(object, index));
+        }
+    }
+}
+
+fn block_key(object: &str, index: u64) -> String {
+    format!("{object}#{index}")
+}

@@ -1,0 +1,250 @@
+//! The recent records of one partition, as its leader's tail stream delivers them. Pure: no locks, no I/O.
+
+use std::collections::VecDeque;
+
+use tidemark_model::Batch;
+use tidemark_model::storage::{AbortedTransaction, Bounds};
+
+/// How far the stream may run ahead of the furthest reader. A reader that catches up is served from here, so this is
+/// its read-ahead: large enough that a round trip to the leader does not show.
+pub(crate) const WINDOW: u64 = 4 << 20;
+
+/// Credit is topped up in steps of at least this, so that its messages are few.
+const CREDIT_STEP: u64 = WINDOW / 4;
+
+#[derive(Debug)]
+pub(crate) struct Ring {
+    batches: VecDeque<Held>,
+    /// Bytes of `batches`.
+    bytes: u64,
+    /// Bytes received since the ring began.
+    received: u64,
+    /// The offset after the last batch received.
+    next: i64,
+    bounds: Bounds,
+    aborted: VecDeque<AbortedTransaction>,
+    /// Where, in bytes received, the furthest reader is.
+    read_up_to: u64,
+    /// Bytes of credit the leader still has.
+    credit: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    batch: Batch,
+    /// Bytes received up to the end of this batch.
+    end: u64,
+}
+
+/// What a ring has at an offset.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Batches {
+        batches: Vec<Batch>,
+        aborted: Vec<AbortedTransaction>,
+    },
+    /// The offset is where the stream goes on: wait.
+    End,
+    /// Not here: the leader knows.
+    Elsewhere,
+}
+
+/// The stream sent something that does not continue what is here: start over.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Discontinuous;
+
+impl Ring {
+    /// A ring whose stream begins at `next` with a credit of [`WINDOW`].
+    pub(crate) fn new(next: i64, bounds: Bounds) -> Self {
+        Self {
+            batches: VecDeque::new(),
+            bytes: 0,
+            received: 0,
+            next,
+            bounds,
+            aborted: VecDeque::new(),
+            read_up_to: 0,
+            credit: WINDOW,
+        }
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    pub(crate) fn next(&self) -> i64 {
+        self.next
+    }
+
+    /// Takes what the stream delivered. Whether anything that a reader may wait for is new.
+    pub(crate) fn push(
+        &mut self,
+        bounds: Bounds,
+        batches: Vec<Batch>,
+        aborted: Vec<AbortedTransaction>,
+    ) -> Result<bool, Discontinuous> {
+        if bounds.leader_epoch != self.bounds.leader_epoch {
+            return Err(Discontinuous);
+        }
+        let before = (self.next, self.bounds.last_stable_offset);
+        for batch in batches {
+            // What is not tiered yet has no holes. Only the first batch may begin below: it holds the offset that the
+            // stream began at. This also keeps out what an earlier subscription still had under way.
+            let holds_first =
+                self.batches.is_empty() && batch.base_offset < self.next && batch.next_offset() > self.next;
+            let continues = batch.base_offset == self.next || holds_first;
+            if !continues {
+                return Err(Discontinuous);
+            }
+            let size = batch.wire_len() as u64;
+            self.next = batch.next_offset();
+            self.bytes += size;
+            self.received += size;
+            self.credit = self.credit.saturating_sub(size);
+            self.batches.push_back(Held { batch, end: self.received });
+        }
+        self.aborted.extend(aborted);
+        self.bounds = bounds;
+        Ok(before != (self.next, bounds.last_stable_offset))
+    }
+
+    /// Batches from the one that holds `offset` on, below `limit`, at most `max_bytes` of them but at least one.
+    pub(crate) fn read(&mut self, offset: i64, limit: i64, max_bytes: usize) -> Found {
+        let first = self.batches.front().map_or(self.next, |held| held.batch.base_offset);
+        if offset > self.next || offset < first {
+            return Found::Elsewhere;
+        }
+        let start = self.batches.partition_point(|held| held.batch.last_offset() < offset);
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        for held in self.batches.range(start..) {
+            let size = held.batch.wire_len();
+            if held.batch.next_offset() > limit || (!batches.is_empty() && bytes + size > max_bytes) {
+                break;
+            }
+            bytes += size;
+            self.read_up_to = self.read_up_to.max(held.end);
+            batches.push(held.batch.clone());
+        }
+        match batches.last() {
+            None => Found::End,
+            Some(last) => {
+                let last = last.last_offset();
+                let overlaps = |a: &&AbortedTransaction| a.last_offset >= offset && a.first_offset <= last;
+                let aborted = self.aborted.iter().filter(overlaps).copied().collect();
+                Found::Batches { batches, aborted }
+            }
+        }
+    }
+
+    /// Drops the oldest batches until at most `keep` bytes are held, but none that the furthest reader has yet to read.
+    ///
+    /// What it has not read is at most [`WINDOW`] and a batch, by the credit given; at the end of the log the stream
+    /// runs on whether it is read or not, and then only `keep` counts.
+    pub(crate) fn evict(&mut self, keep: u64) {
+        let caught_up = self.caught_up();
+        while self.bytes > keep {
+            match self.batches.front() {
+                Some(oldest) if caught_up || oldest.end <= self.read_up_to => {
+                    self.bytes -= oldest.batch.wire_len() as u64;
+                    let gone = oldest.batch.last_offset();
+                    self.batches.pop_front();
+                    while self.aborted.front().is_some_and(|a| a.last_offset <= gone) {
+                        self.aborted.pop_front();
+                    }
+                }
+                Some(_) | None => break,
+            }
+        }
+    }
+
+    /// Credit to give the leader now, so that it sends on; 0 when there is enough, or a reader has to read first.
+    pub(crate) fn take_credit(&mut self) -> u64 {
+        let ahead = if self.caught_up() { 0 } else { self.received - self.read_up_to };
+        let wanted = WINDOW.saturating_sub(ahead).saturating_sub(self.credit);
+        if wanted < CREDIT_STEP {
+            return 0;
+        }
+        self.credit += wanted;
+        wanted
+    }
+
+    fn caught_up(&self) -> bool {
+        self.next >= self.bounds.high_watermark
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{BufMut, Bytes, BytesMut};
+
+    use super::*;
+
+    fn bounds(high_watermark: i64) -> Bounds {
+        Bounds { leader_epoch: 1, log_start_offset: 0, high_watermark, last_stable_offset: high_watermark }
+    }
+
+    /// A batch of `count` records and `size` bytes on the wire.
+    fn batch(base_offset: i64, count: i32, size: usize) -> Batch {
+        let mut wire = BytesMut::new();
+        wire.put_i64(base_offset);
+        wire.put_i32(size as i32 - 12);
+        wire.put_i32(1);
+        wire.put_u8(2);
+        wire.put_u32(0);
+        wire.put_i16(0);
+        wire.put_i32(count - 1);
+        wire.resize(size, 0);
+        Batch::split_from(&mut Bytes::from(wire)).unwrap()
+    }
+
+    fn offsets(found: Found) -> Vec<i64> {
+        match found {
+            Found::Batches { batches, .. } => batches.iter().map(|b| b.base_offset).collect(),
+            Found::End => vec![],
+            Found::Elsewhere => vec![-1],
+        }
+    }
+
+    #[test]
+    fn reads_from_the_batch_that_holds_the_offset_within_the_limits() {
+        let mut ring = Ring::new(10, bounds(30));
+        assert!(ring.push(bounds(30), vec![batch(10, 10, 100), batch(20, 5, 100), batch(25, 5, 100)], vec![]).unwrap());
+        assert_eq!(offsets(ring.read(12, i64::MAX, 1)), [10], "at least one batch, however small the limit");
+        assert_eq!(offsets(ring.read(20, i64::MAX, 200)), [20, 25]);
+        assert_eq!(offsets(ring.read(10, 25, 1_000)), [10, 20], "nothing above the isolation's limit");
+        assert_eq!(offsets(ring.read(30, i64::MAX, 1_000)), [] as [i64; 0]);
+        assert_eq!(offsets(ring.read(9, i64::MAX, 1_000)), [-1]);
+        assert_eq!(offsets(ring.read(31, i64::MAX, 1_000)), [-1]);
+    }
+
+    #[test]
+    fn refuses_what_does_not_continue() {
+        let mut ring = Ring::new(15, bounds(30));
+        assert_eq!(ring.push(bounds(30), vec![batch(10, 10, 100)], vec![]), Ok(true), "holds the first offset");
+        assert_eq!(ring.push(bounds(30), vec![batch(10, 10, 100)], vec![]), Err(Discontinuous));
+        assert_eq!(ring.push(bounds(30), vec![batch(21, 9, 100)], vec![]), Err(Discontinuous), "a hole");
+        let newer = Bounds { leader_epoch: 2, ..bounds(30) };
+        assert_eq!(ring.push(newer, vec![], vec![]), Err(Discontinuous));
+    }
+
+    #[test]
+    fn credit_stops_ahead_of_the_readers_and_flows_at_the_end_of_the_log() {
+        let size = 1 << 20;
+        let mut ring = Ring::new(0, bounds(100));
+        let all: Vec<Batch> = (0..4).map(|n| batch(n, 1, size)).collect();
+        ring.push(bounds(100), all, vec![]).unwrap();
+        assert_eq!(ring.take_credit(), 0, "nothing was read yet");
+        ring.evict(0);
+        assert_eq!(ring.bytes, 4 << 20, "what is unread stays");
+        assert_eq!(offsets(ring.read(0, i64::MAX, 2 * size)), [0, 1]);
+        assert_eq!(ring.take_credit(), 2 << 20);
+        ring.evict(0);
+        assert_eq!(ring.bytes, 2 << 20);
+        ring.push(bounds(4), vec![], vec![]).unwrap();
+        assert_eq!(ring.take_credit(), 2 << 20, "at the end of the log the stream needs no reader");
+        ring.evict(0);
+        assert_eq!(ring.bytes, 0);
+        assert_eq!(offsets(ring.read(4, i64::MAX, size)), [] as [i64; 0]);
+    }
+}

@@ -1,0 +1,229 @@
+//! The broker as a gateway sees it, on a storage node that is a log in memory.
+
+mod log;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemark_model::broker::{BatchFault, FetchPartition, FetchRequest, Isolation, ProducePartition, ProduceRequest};
+use tidemark_model::storage::{Acks, TailCommand};
+use tidemark_model::{
+    Broker, BrokerError, Clock, ClusterState, Dial, Entropy, Journal, JournalId, Node, NodeId, Partition, Record, Role,
+    Storage, StorageError, Topic, TopicId, TopicPartition,
+};
+use tidemark_segment::Bucket;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use self::log::{Log, records};
+use crate::{Config, Dependencies, Service};
+
+#[derive(Debug)]
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now_ms(&self) -> i64 {
+        1_000_000
+    }
+}
+
+impl Entropy for Fixed {
+    fn next_u64(&self) -> u64 {
+        4
+    }
+}
+
+struct One(Arc<Log>);
+
+impl Dial<dyn Storage> for One {
+    fn dial(&self, _: NodeId, _: &str) -> Arc<dyn Storage> {
+        self.0.clone()
+    }
+}
+
+fn at(partition: i32) -> TopicPartition {
+    TopicPartition::new(TopicId(Uuid::from_u128(1)), partition)
+}
+
+fn state(revision: u64, partitions: usize, epoch: u32) -> ClusterState {
+    let mut state = ClusterState::new("c".into());
+    state.revision = revision;
+    state.upsert(Record::Node(Node {
+        role: Role::Storage,
+        id: NodeId(1),
+        incarnation: 1,
+        address: String::new(),
+        rack: None,
+    }));
+    state.upsert(Record::Journal(Journal {
+        id: JournalId(1),
+        epoch,
+        leader: NodeId(1),
+        replicas: vec![],
+        isr: vec![],
+    }));
+    state.upsert(Record::Topic(Topic {
+        id: at(0).topic,
+        name: "t".into(),
+        replication_factor: 1,
+        partitions: vec![Partition { journal: JournalId(1), epoch_base: 0 }; partitions],
+        configs: BTreeMap::new(),
+    }));
+    state
+}
+
+struct Cluster {
+    log: Arc<Log>,
+    broker: Arc<Service>,
+    view: watch::Sender<Arc<ClusterState>>,
+    _end: tokio_util::sync::DropGuard,
+}
+
+async fn cluster() -> Cluster {
+    let log = Log::new(1);
+    let (view, receiver) = watch::channel(Arc::new(state(1, 2, 1)));
+    let end = CancellationToken::new();
+    let bucket = Bucket::in_memory(Arc::new(Fixed));
+    let deps = Dependencies {
+        node: NodeId(7),
+        view: receiver,
+        storages: Arc::new(One(log.clone())),
+        bucket,
+        clock: Arc::new(Fixed),
+        shutdown: end.clone(),
+    };
+    let broker = Service::start(&Config::default(), deps).await.unwrap();
+    Cluster { log, broker, view, _end: end.drop_guard() }
+}
+
+fn fetch(offset: i64, max_wait: Duration) -> FetchRequest {
+    FetchRequest {
+        revision: 1,
+        max_wait,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        isolation: Isolation::ReadUncommitted,
+        partitions: vec![FetchPartition {
+            partition: at(0),
+            offset,
+            max_bytes: 1 << 20,
+            current_leader_epoch: None,
+            last_fetched_epoch: None,
+        }],
+    }
+}
+
+fn produce(revision: u64, partition: i32) -> ProduceRequest {
+    ProduceRequest {
+        gateway: NodeId(1),
+        revision,
+        acks: Acks::All,
+        timeout: Duration::from_secs(30),
+        partitions: vec![ProducePartition { partition: at(partition), records: records(10) }],
+    }
+}
+
+async fn fetched(cluster: &Cluster, request: FetchRequest) -> Result<Vec<i64>, BrokerError> {
+    let answers = cluster.broker.fetch(request).await;
+    assert_eq!(answers.len(), 1);
+    answers.into_iter().next().unwrap().map(|f| f.batches.iter().map(|b| b.base_offset).collect())
+}
+
+const LONG: Duration = Duration::from_secs(3_600);
+
+#[tokio::test(start_paused = true)]
+async fn a_long_poll_wakes_on_data_and_many_readers_cost_one_leader_read() {
+    let cluster = cluster().await;
+    let broker = cluster.broker.clone();
+    let first = tokio::spawn(async move { broker.fetch(fetch(0, LONG)).await });
+    cluster.log.subscribed(at(0)).await;
+    let reads = cluster.log.reads();
+    let waiting: Vec<_> = (0..16)
+        .map(|_| {
+            let broker = cluster.broker.clone();
+            tokio::spawn(async move { broker.fetch(fetch(0, LONG)).await })
+        })
+        .collect();
+    assert!(cluster.broker.produce(produce(1, 0)).await[0].is_ok());
+    for reader in waiting.into_iter().chain([first]) {
+        let answers = reader.await.unwrap();
+        assert_eq!(answers[0].as_ref().unwrap().batches.len(), 1);
+    }
+    assert_eq!(cluster.log.reads(), reads, "the readers were served from the broker's memory");
+    assert_eq!(cluster.log.tail_commands().iter().filter(|c| matches!(c, TailCommand::Subscribe { .. })).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_fetch_ends_after_its_wait_and_an_error_at_once() {
+    let cluster = cluster().await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(fetched(&cluster, fetch(0, Duration::from_millis(500))).await, Ok(vec![]));
+    assert_eq!(begun.elapsed(), Duration::from_millis(500));
+    let out = fetched(&cluster, fetch(9, LONG)).await;
+    assert!(matches!(out, Err(BrokerError::Storage(StorageError::OffsetOutOfRange { .. }))), "{out:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_far_behind_is_not_given_what_is_in_memory() {
+    let cluster = cluster().await;
+    for _ in 0..3 {
+        assert!(cluster.broker.produce(produce(1, 0)).await[0].is_ok());
+    }
+    assert_eq!(fetched(&cluster, fetch(2, LONG)).await, Ok(vec![2]));
+    assert_eq!(fetched(&cluster, fetch(0, LONG)).await, Ok(vec![0, 1, 2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_leader_epoch_drops_what_is_in_memory() {
+    let cluster = cluster().await;
+    assert!(cluster.broker.produce(produce(1, 0)).await[0].is_ok());
+    assert_eq!(fetched(&cluster, fetch(0, LONG)).await, Ok(vec![0]));
+    cluster.log.subscribed(at(0)).await;
+    let reads = cluster.log.reads();
+    cluster.log.raise_epoch(2);
+    cluster.view.send_replace(Arc::new(state(2, 2, 2)));
+    assert!(cluster.broker.produce(produce(2, 0)).await[0].is_ok());
+    assert_eq!(fetched(&cluster, fetch(1, LONG)).await, Ok(vec![1]));
+    assert!(cluster.log.reads() > reads, "the new leader was asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_tail_stream_is_opened_again() {
+    let cluster = cluster().await;
+    let broker = cluster.broker.clone();
+    let waiting = tokio::spawn(async move { broker.fetch(fetch(0, LONG)).await });
+    cluster.log.subscribed(at(0)).await;
+    cluster.log.cut_streams();
+    cluster.log.subscribed(at(0)).await;
+    assert!(cluster.broker.produce(produce(1, 0)).await[0].is_ok());
+    assert_eq!(waiting.await.unwrap()[0].as_ref().unwrap().batches.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn produce_waits_for_the_cluster_state_and_keeps_its_order() {
+    let cluster = cluster().await;
+    // The third partition is known from revision 2 on.
+    let ahead = cluster.broker.produce(produce(2, 2));
+    let after = cluster.broker.produce(produce(1, 0));
+    assert_eq!(cluster.log.appended(), []);
+    cluster.view.send_replace(Arc::new(state(2, 3, 1)));
+    assert!(ahead.await[0].is_ok() && after.await[0].is_ok());
+    assert_eq!(cluster.log.appended(), [at(2), at(0)], "the second call did not overtake the first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_records_and_unknown_partitions_are_refused_in_their_place() {
+    let cluster = cluster().await;
+    let mut request = produce(1, 0);
+    let mut damaged = records(10).to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    request.partitions.insert(0, ProducePartition { partition: at(9), records: records(10) });
+    request.partitions.push(ProducePartition { partition: at(1), records: damaged.into() });
+    let answers = cluster.broker.produce(request).await;
+    assert_eq!(answers[0], Err(StorageError::UnknownPartition(at(9)).into()));
+    assert!(answers[1].is_ok());
+    assert!(matches!(answers[2], Err(BrokerError::Rejected { fault: BatchFault::Corrupt, .. })), "{:?}", answers[2]);
+    assert_eq!(cluster.log.appended(), [at(0)]);
+}
