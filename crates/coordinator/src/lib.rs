@@ -1,0 +1,2 @@
+mod metrics;
+pub mod store;

@@ -1,0 +1,42 @@
+//! What the coordinator counts, one function per event.
+
+use metrics::{counter, gauge};
+
+/// The watch on the metadata store was cut and begins again.
+pub(crate) fn watch_interrupted() {
+    counter!("tidemark_coordinator_watch_interruptions_total").increment(1);
+}
+
+/// The watch on the metadata store fell behind its history, and the state was read again as a whole.
+pub(crate) fn state_reread() {
+    counter!("tidemark_coordinator_state_rereads_total").increment(1);
+}
+
+/// The cluster state is now this.
+pub(crate) fn state_changed(revision: u64, nodes: usize, journals: usize, topics: usize, partitions: usize) {
+    gauge!("tidemark_coordinator_state_revision").set(revision as f64);
+    gauge!("tidemark_coordinator_nodes").set(nodes as f64);
+    gauge!("tidemark_coordinator_journals").set(journals as f64);
+    gauge!("tidemark_coordinator_topics").set(topics as f64);
+    gauge!("tidemark_coordinator_partitions").set(partitions as f64);
+}
+
+/// A service began to follow this coordinator (1) or stopped (-1).
+pub(crate) fn follower_changed(by: f64) {
+    gauge!("tidemark_coordinator_followers").increment(by);
+}
+
+/// A node's lease was gone while its stream was held.
+pub(crate) fn lease_lost() {
+    counter!("tidemark_coordinator_leases_lost_total").increment(1);
+}
+
+/// A request of the control plane was answered: `ok`, or the kind of error.
+pub(crate) fn answered(request: &'static str, outcome: &'static str) {
+    counter!("tidemark_coordinator_requests_total", "request" => request, "outcome" => outcome).increment(1);
+}
+
+/// A transaction lost a race and is tried again.
+pub(crate) fn write_conflict() {
+    counter!("tidemark_coordinator_write_conflicts_total").increment(1);
+}
