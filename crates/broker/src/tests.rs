@@ -76,6 +76,7 @@ fn state(revision: u64, partitions: usize, epoch: u32) -> ClusterState {
 
 struct Cluster {
     log: Arc<Log>,
+    bucket: Bucket,
     broker: Arc<Service>,
     view: watch::Sender<Arc<ClusterState>>,
     _end: tokio_util::sync::DropGuard,
@@ -90,12 +91,12 @@ async fn cluster() -> Cluster {
         node: NodeId(7),
         view: receiver,
         storages: Arc::new(One(log.clone())),
-        bucket,
+        bucket: bucket.clone(),
         clock: Arc::new(Fixed),
         shutdown: end.clone(),
     };
     let broker = Service::start(&Config::default(), deps).await.unwrap();
-    Cluster { log, broker, view, _end: end.drop_guard() }
+    Cluster { log, bucket, broker, view, _end: end.drop_guard() }
 }
 
 fn fetch(offset: i64, max_wait: Duration) -> FetchRequest {
@@ -226,4 +227,46 @@ async fn bad_records_and_unknown_partitions_are_refused_in_their_place() {
     assert!(answers[1].is_ok());
     assert!(matches!(answers[2], Err(BrokerError::Rejected { fault: BatchFault::Corrupt, .. })), "{:?}", answers[2]);
     assert_eq!(cluster.log.appended(), [at(0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tiered_batches_are_read_from_the_object_store_through_the_cache() {
+    let cluster = cluster().await;
+    for _ in 0..5 {
+        assert!(cluster.broker.produce(produce(1, 0)).await[0].is_ok());
+    }
+    cluster.log.tier(&cluster.bucket, at(0)).await;
+    assert_eq!(fetched(&cluster, fetch(3, LONG)).await, Ok(vec![3, 4]));
+    cluster.bucket.delete(&["segment".into()]).await.unwrap();
+    assert_eq!(fetched(&cluster, fetch(1, LONG)).await, Ok(vec![1, 2, 3, 4]), "from the cache");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_byte_limit_of_the_whole_fetch_holds_and_ends_the_wait() {
+    let cluster = cluster().await;
+    for partition in [0, 0, 1] {
+        assert!(cluster.broker.produce(produce(1, partition)).await[0].is_ok());
+    }
+    for _from_the_leader_then_from_memory in 0..2 {
+        let mut request = fetch(0, LONG);
+        request.partitions.push(FetchPartition { partition: at(1), ..request.partitions[0] });
+        request.max_bytes = 10;
+        request.min_bytes = 1_000;
+        let answers = cluster.broker.fetch(request).await;
+        let counts: Vec<usize> = answers.iter().map(|a| a.as_ref().unwrap().batches.len()).collect();
+        assert_eq!(counts, [1, 0], "at least one batch, and no more than that");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn min_bytes_are_waited_for() {
+    let cluster = cluster().await;
+    let size = records(10).len();
+    let broker = cluster.broker.clone();
+    let request = FetchRequest { min_bytes: 2 * size, ..fetch(0, LONG) };
+    let waiting = tokio::spawn(async move { broker.fetch(request).await });
+    cluster.log.subscribed(at(0)).await;
+    assert!(cluster.broker.produce(produce(1, 0)).await[0].is_ok());
+    assert!(cluster.broker.produce(produce(1, 0)).await[0].is_ok());
+    assert_eq!(waiting.await.unwrap()[0].as_ref().unwrap().batches.len(), 2);
 }

@@ -12,7 +12,8 @@ use tidemark_model::storage::{
     AppendRequest, Appended, Bounds, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, Records,
     TailCommand, TailEvent,
 };
-use tidemark_model::{Batch, Storage, StorageError, TopicPartition};
+use tidemark_model::{Batch, JournalId, Storage, StorageError, TieredRun, TopicPartition};
+use tidemark_segment::{Bucket, SegmentName, SegmentWriter};
 use tokio::sync::{mpsc, watch};
 
 pub(super) struct Log {
@@ -28,6 +29,8 @@ struct State {
     appended: Vec<TopicPartition>,
     reads: usize,
     commands: Vec<TailCommand>,
+    /// What was tiered, by partition: reads below its end are sent there.
+    tiered: BTreeMap<TopicPartition, TieredRun>,
     subscribers: Vec<(TopicPartition, i64, mpsc::UnboundedSender<Result<TailEvent, StorageError>>)>,
 }
 
@@ -94,6 +97,7 @@ impl Log {
             appended: vec![],
             reads: 0,
             commands: vec![],
+            tiered: BTreeMap::new(),
             subscribers: vec![],
         };
         let subscriptions = watch::channel(BTreeMap::new()).0;
@@ -114,6 +118,18 @@ impl Log {
 
     pub(super) fn raise_epoch(&self, epoch: i32) {
         self.state.lock().unwrap().epoch = epoch;
+    }
+
+    /// Tiers all that is there.
+    pub(super) async fn tier(&self, bucket: &Bucket, at: TopicPartition) {
+        let batches = self.state.lock().unwrap().from(at, 0);
+        let name = SegmentName { epoch: 1, first_index: 1, last_index: 9, attempt: 0 };
+        let mut writer = SegmentWriter::new(JournalId(1), name);
+        writer.run(at, batches, vec![]).unwrap();
+        let segment = writer.finish().unwrap();
+        bucket.put_new("segment", segment.chunks.clone()).await.unwrap();
+        let run = segment.tiered_runs("segment").remove(0);
+        self.state.lock().unwrap().tiered.insert(at, run);
     }
 
     pub(super) fn cut_streams(&self) {
@@ -155,7 +171,19 @@ impl Storage for Log {
             let high_watermark = bounds.high_watermark;
             return Err(StorageError::OffsetOutOfRange { log_start_offset: 0, high_watermark });
         }
-        let records = Records::Batches(state.from(request.partition, request.offset));
+        let records = match state.tiered.get(&request.partition) {
+            Some(run) if request.offset <= run.last_offset => Records::Tiered(vec![run.clone()]),
+            Some(_) | None => {
+                let mut bytes = 0;
+                let mut batches = state.from(request.partition, request.offset);
+                batches.retain(|batch| {
+                    let first = bytes == 0;
+                    bytes += batch.wire_len();
+                    first || bytes <= request.max_bytes
+                });
+                Records::Batches(batches)
+            }
+        };
         Ok(Read { bounds, records, aborted: vec![] })
     }
 
