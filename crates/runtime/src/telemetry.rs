@@ -14,7 +14,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde::{Deserialize, Serialize};
 use tracing::{Level, Metadata, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
@@ -121,7 +121,7 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(service));
-    layer.with_filter(filter_fn(is_exported))
+    layer.with_filter(filter_fn(is_exported).with_max_level_hint(LevelFilter::DEBUG))
 }
 
 /// Our own spans, and what we log inside them. The exporter's own libraries would trace themselves for ever.
