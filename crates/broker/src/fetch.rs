@@ -85,19 +85,19 @@ impl Fetch {
         for (place, asked) in request.partitions.iter().enumerate() {
             gathered.push(match self.locator.locate(state, asked.partition) {
                 Err(error) => Gathered { answer: Err(error), version: None },
-                Ok(located) => self.from_memory(asked, &located, request.isolation, &mut room).unwrap_or_else(|| {
+                Ok(located) => self.read_memory(asked, &located, request.isolation, &mut room).unwrap_or_else(|| {
                     elsewhere.push((place, *asked, located));
                     Gathered { answer: Err(no_answer()), version: None }
                 }),
             });
         }
         if !elsewhere.is_empty() {
-            self.from_elsewhere(state.revision, request.isolation, elsewhere, &mut room, &mut gathered).await;
+            self.read_elsewhere(state.revision, request.isolation, elsewhere, &mut room, &mut gathered).await;
         }
         (gathered, room)
     }
 
-    async fn from_elsewhere(
+    async fn read_elsewhere(
         &self,
         revision: u64,
         isolation: Isolation,
@@ -110,7 +110,7 @@ impl Fetch {
         let reads = futures::stream::iter(asked).map(|(place, asked, located)| {
             // Once the answer is full a read is only for the partition's bounds.
             let max_bytes = asked.max_bytes.min(left.load(Relaxed)).max(1);
-            async move { (place, self.from_leader(&asked, &located, revision, isolation, max_bytes).await) }
+            async move { (place, self.read_leader(&asked, &located, revision, isolation, max_bytes).await) }
         });
         let mut reads = std::pin::pin!(reads.buffered(READS_AT_ONCE));
         while let Some((place, read)) = reads.next().await {
@@ -126,7 +126,7 @@ impl Fetch {
     }
 
     /// Nothing when memory does not have the offset, or when the leader has to judge it.
-    fn from_memory(
+    fn read_memory(
         &self,
         asked: &FetchPartition,
         located: &Located,
@@ -149,7 +149,7 @@ impl Fetch {
         Some(Gathered { answer: Ok(fetched), version: Some(memory.version) })
     }
 
-    async fn from_leader(
+    async fn read_leader(
         &self,
         asked: &FetchPartition,
         located: &Located,
