@@ -87,28 +87,38 @@ pub(crate) async fn epoch_ends(
     answer(locator, queries).await
 }
 
+/// What one leader is asked, and where its answers belong.
+struct Asked<Q: Query> {
+    storage: Arc<dyn Storage>,
+    places: Vec<usize>,
+    queries: Vec<Q::Routed>,
+}
+
 /// Asks each leader once for all of its partitions and puts every answer in its query's place.
 async fn answer<Q: Query>(locator: &Locator, queries: Vec<Q>) -> Vec<Result<Q::Found, BrokerError>> {
     let revision = queries.iter().map(Query::revision).max().unwrap_or(0);
     let state = locator.caught_up(revision).await;
     let mut found: Vec<Result<Q::Found, BrokerError>> = Vec::with_capacity(queries.len());
-    let mut by_leader: BTreeMap<NodeId, (Arc<dyn Storage>, Vec<usize>, Vec<Q::Routed>)> = BTreeMap::new();
+    let mut by_leader: BTreeMap<NodeId, Asked<Q>> = BTreeMap::new();
     for (place, query) in queries.into_iter().enumerate() {
         match locator.locate(&state, query.partition()) {
             Ok(located) => {
-                let entry = by_leader
-                    .entry(located.leader)
-                    .or_insert_with(|| (located.storage.clone(), Vec::new(), Vec::new()));
-                entry.1.push(place);
-                entry.2.push(query.routed(&located));
+                let asked = by_leader.entry(located.leader).or_insert_with(|| Asked {
+                    storage: located.storage.clone(),
+                    places: Vec::new(),
+                    queries: Vec::new(),
+                });
+                asked.places.push(place);
+                asked.queries.push(query.routed(&located));
                 // Stands only if the leader answers fewer queries than it was asked.
                 found.push(Err(StorageError::Unavailable("no answer from the journal's leader".into()).into()));
             }
             Err(error) => found.push(Err(error)),
         }
     }
-    let asked =
-        by_leader.into_values().map(|(storage, places, routed)| async move { (places, Q::ask(storage, routed).await) });
+    let asked = by_leader
+        .into_values()
+        .map(|Asked { storage, places, queries }| async move { (places, Q::ask(storage, queries).await) });
     for (places, answers) in join_all(asked).await {
         for (place, answer) in places.into_iter().zip(answers) {
             found[place] = answer.map_err(Into::into);

@@ -23,6 +23,8 @@ pub(super) struct Log {
     seen: Mutex<BTreeMap<TopicPartition, u64>>,
 }
 
+type Events = mpsc::UnboundedSender<Result<TailEvent, StorageError>>;
+
 struct State {
     epoch: i32,
     batches: BTreeMap<TopicPartition, Vec<Batch>>,
@@ -31,7 +33,7 @@ struct State {
     commands: Vec<TailCommand>,
     /// What was tiered, by partition: reads below its end are sent there.
     tiered: BTreeMap<TopicPartition, TieredRun>,
-    subscribers: Vec<(TopicPartition, i64, mpsc::UnboundedSender<Result<TailEvent, StorageError>>)>,
+    subscribers: Vec<(TopicPartition, i64, Events)>,
 }
 
 /// The records field of a Produce request: one batch of one record of `size` bytes that nobody looks into.
@@ -206,7 +208,7 @@ async fn take(
     state: Arc<Mutex<State>>,
     subscriptions: watch::Sender<BTreeMap<TopicPartition, u64>>,
     mut commands: BoxStream<'static, TailCommand>,
-    events: mpsc::UnboundedSender<Result<TailEvent, StorageError>>,
+    events: Events,
 ) {
     while let Some(command) = commands.next().await {
         let mut state = state.lock().unwrap();
