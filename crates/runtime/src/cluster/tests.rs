@@ -250,6 +250,17 @@ async fn a_stream_out_of_turn_is_dropped_and_the_next_one_starts_clean() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_delta_inside_a_snapshot_is_not_applied_to_the_state_before_it() {
+    let run = run(vec![
+        vec![joined(), chunk(5, vec![broker(1)], true)],
+        vec![joined(), chunk(9, vec![broker(2)], false), delta(10, vec![broker(3)], vec![])],
+        vec![joined(), chunk(20, vec![broker(4)], true), Step::Hang],
+    ]);
+    run.at(20).await;
+    assert_eq!(run.coordinator.resumes(), [None, Some(5), Some(5)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn waits_between_attempts_double_up_to_the_limit_and_the_state_stands_meanwhile() {
     let run = run(vec![vec![joined(), chunk(5, vec![broker(1)], true)]]);
     run.at(5).await;
