@@ -1,0 +1,110 @@
+//! A broker on another node.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::future::{self, BoxFuture, FutureExt as _};
+use prost::Message as _;
+use tidemark_model::broker::{FetchRequest, Fetched, PartitionEpochQuery, PartitionOffsetQuery, ProduceRequest};
+use tidemark_model::storage::{Appended, EpochEnd, FoundOffset};
+use tidemark_model::{Broker, BrokerError, Entropy};
+use tonic::transport::Channel;
+use tonic::{Request, Status, Streaming};
+
+use crate::convert::{all, answers, spread};
+use crate::limits::{HOP_MARGIN, MAX_FETCH, MAX_MESSAGE, READ_DEADLINE};
+use crate::ordered::{Identity, Lane, Link, Outgoing, answer};
+use crate::proto as wire;
+use crate::proto::broker_client::BrokerClient;
+use crate::trace;
+use crate::transport::{AddressError, Traced, call, connection, traced};
+
+/// Produce has a connection to itself: it does not wait behind megabytes of what is fetched.
+#[derive(Debug)]
+pub(crate) struct RemoteBroker {
+    produce: Link<ProduceLane>,
+    reads: BrokerClient<Traced>,
+}
+
+impl RemoteBroker {
+    pub(crate) fn new(address: &str, entropy: Arc<dyn Entropy>) -> Result<Self, AddressError> {
+        let produce = Link::new(ProduceLane { channel: connection(address)? }, entropy);
+        let reads = BrokerClient::new(traced(connection(address)?));
+        let reads = reads.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+        Ok(Self { produce, reads })
+    }
+}
+
+#[async_trait]
+impl Broker for RemoteBroker {
+    fn produce(&self, request: ProduceRequest) -> BoxFuture<'static, Vec<Result<Appended, BrokerError>>> {
+        let (partitions, deadline) = (request.partitions.len(), request.timeout + HOP_MARGIN);
+        let mut request = wire::ProduceRequest::from(request);
+        request.traceparent = trace::traceparent();
+        let size = request.encoded_len();
+        match self.produce.send(request, size) {
+            Err(failure) => future::ready(spread(partitions, Err(failure))).boxed(),
+            Ok(answered) => async move {
+                let answer = answer(deadline, answered).await;
+                spread(partitions, answer.and_then(|answer| Ok(answers(partitions, answer.results)?)))
+            }
+            .boxed(),
+        }
+    }
+
+    async fn fetch(&self, mut request: FetchRequest) -> Vec<Result<Fetched, BrokerError>> {
+        request.max_bytes = request.max_bytes.min(MAX_FETCH);
+        let (partitions, deadline) = (request.partitions.len(), request.max_wait + HOP_MARGIN);
+        let mut client = self.reads.clone();
+        let response = call(deadline, request.into(), |request| async move { client.fetch(request).await }).await;
+        spread(partitions, response.and_then(|response| Ok(answers(partitions, response.results)?)))
+    }
+
+    async fn list_offsets(&self, queries: Vec<PartitionOffsetQuery>) -> Vec<Result<FoundOffset, BrokerError>> {
+        let count = queries.len();
+        let mut client = self.reads.clone();
+        let request = wire::BrokerListOffsetsRequest { queries: all(queries) };
+        let response = call(READ_DEADLINE, request, |request| async move { client.list_offsets(request).await }).await;
+        spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
+    }
+
+    async fn epoch_ends(&self, queries: Vec<PartitionEpochQuery>) -> Vec<Result<EpochEnd, BrokerError>> {
+        let count = queries.len();
+        let mut client = self.reads.clone();
+        let request = wire::BrokerEpochEndsRequest { queries: all(queries) };
+        let response = call(READ_DEADLINE, request, |request| async move { client.epoch_ends(request).await }).await;
+        spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
+    }
+}
+
+#[derive(Debug)]
+struct ProduceLane {
+    channel: Channel,
+}
+
+impl Lane for ProduceLane {
+    type Request = wire::ProduceRequest;
+    type Answer = wire::ProduceResponse;
+    type Requests = wire::ProduceRequests;
+    type Answers = wire::ProduceResponses;
+
+    fn pack(first_sequence: u64, requests: Vec<wire::ProduceRequest>) -> wire::ProduceRequests {
+        wire::ProduceRequests { first_sequence, requests }
+    }
+
+    fn unpack(answers: wire::ProduceResponses) -> impl Iterator<Item = (u64, wire::ProduceResponse)> + Send {
+        answers.responses.into_iter().map(|response| (response.sequence, response))
+    }
+
+    async fn open(
+        &self,
+        requests: Outgoing<Self>,
+        identity: Identity,
+    ) -> Result<Streaming<wire::ProduceResponses>, Status> {
+        let client = BrokerClient::new(self.channel.clone());
+        let mut client = client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(2 * MAX_MESSAGE);
+        let mut request = Request::new(requests);
+        identity.write(request.metadata_mut());
+        Ok(client.produce(request).await?.into_inner())
+    }
+}

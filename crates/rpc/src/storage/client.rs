@@ -1,0 +1,183 @@
+//! Storage on another node.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use futures::future::{self, BoxFuture, FutureExt as _};
+use futures::stream::{self, BoxStream, Stream, StreamExt as _};
+use prost::Message as _;
+use tidemark_model::storage::{
+    AppendRequest, Appended, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, TailCommand, TailEvent,
+};
+use tidemark_model::{Entropy, Storage, StorageError};
+use tonic::transport::Channel;
+use tonic::{Request, Status, Streaming};
+
+use crate::coalesce::coalesce;
+use crate::convert::{all, answers, each, spread};
+use crate::limits::{HOP_MARGIN, MAX_FETCH, MAX_MESSAGE, READ_DEADLINE};
+use crate::ordered::{Identity, Lane, Link, Outgoing, answer};
+use crate::proto as wire;
+use crate::proto::storage_client::StorageClient;
+use crate::status::Failure;
+use crate::trace;
+use crate::transport::{AddressError, Traced, call, connection, traced};
+
+/// Append has a connection to itself: it does not wait behind megabytes of what is read.
+#[derive(Debug)]
+pub(crate) struct RemoteStorage {
+    append: Link<AppendLane>,
+    reads: StorageClient<Traced>,
+}
+
+impl RemoteStorage {
+    pub(crate) fn new(address: &str, entropy: Arc<dyn Entropy>) -> Result<Self, AddressError> {
+        let append = Link::new(AppendLane { channel: connection(address)? }, entropy);
+        let reads = StorageClient::new(traced(connection(address)?));
+        let reads = reads.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+        Ok(Self { append, reads })
+    }
+}
+
+#[async_trait]
+impl Storage for RemoteStorage {
+    fn append(&self, request: AppendRequest) -> BoxFuture<'static, Vec<Result<Appended, StorageError>>> {
+        let (appends, deadline) = (request.appends.len(), request.timeout + HOP_MARGIN);
+        let mut request = wire::AppendRequest::from(request);
+        request.traceparent = trace::traceparent();
+        let size = request.encoded_len();
+        match self.append.send(request, size) {
+            Err(failure) => future::ready(spread(appends, Err(failure))).boxed(),
+            Ok(answered) => async move {
+                let answer = answer(deadline, answered).await;
+                spread(appends, answer.and_then(|answer| Ok(answers(appends, answer.results)?)))
+            }
+            .boxed(),
+        }
+    }
+
+    async fn read(&self, mut request: ReadRequest) -> Result<Read, StorageError> {
+        request.max_bytes = request.max_bytes.min(MAX_FETCH);
+        let mut client = self.reads.clone();
+        let response = call(READ_DEADLINE, request.into(), |request| async move { client.read(request).await }).await?;
+        Result::try_from(response).map_err(Failure::from)?
+    }
+
+    async fn list_offsets(&self, queries: Vec<OffsetQuery>) -> Vec<Result<FoundOffset, StorageError>> {
+        let count = queries.len();
+        let mut client = self.reads.clone();
+        let request = wire::StorageListOffsetsRequest { queries: all(queries) };
+        let response = call(READ_DEADLINE, request, |request| async move { client.list_offsets(request).await }).await;
+        spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
+    }
+
+    async fn epoch_ends(&self, queries: Vec<EpochQuery>) -> Vec<Result<EpochEnd, StorageError>> {
+        let count = queries.len();
+        let mut client = self.reads.clone();
+        let request = wire::StorageEpochEndsRequest { queries: all(queries) };
+        let response = call(READ_DEADLINE, request, |request| async move { client.epoch_ends(request).await }).await;
+        spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
+    }
+
+    fn tail(&self, commands: BoxStream<'static, TailCommand>) -> BoxStream<'static, Result<TailEvent, StorageError>> {
+        let messages = coalesce(commands.map(wire::TailCommand::from)).map(|commands| wire::TailCommands { commands });
+        let tailing = Tailing::Opening { client: self.reads.clone(), messages: Commands(messages.boxed()) };
+        stream::unfold(tailing, |mut tailing| async move {
+            let event = tailing.next().await?;
+            if event.is_err() {
+                tailing = Tailing::Ended;
+            }
+            Some((event, tailing))
+        })
+        .boxed()
+    }
+}
+
+/// A tail stream's life. Nothing is read ahead of whoever polls it: HTTP/2's window holds the peer back.
+enum Tailing {
+    Opening { client: StorageClient<Traced>, messages: Commands },
+    Open { events: Streaming<wire::TailEvents>, ready: VecDeque<Result<TailEvent, StorageError>> },
+    Ended,
+}
+
+impl Tailing {
+    async fn next(&mut self) -> Option<Result<TailEvent, StorageError>> {
+        loop {
+            match self {
+                Self::Opening { .. } => {
+                    if let Err(failure) = self.open().await {
+                        return Some(Err(failure.into()));
+                    }
+                }
+                Self::Open { events, ready } => {
+                    if let Some(event) = ready.pop_front() {
+                        return Some(event);
+                    }
+                    match events.message().await {
+                        Ok(Some(wire::TailEvents { events })) => match each(events) {
+                            Ok(events) => *ready = VecDeque::from(events),
+                            Err(malformed) => return Some(Err(Failure::from(malformed).into())),
+                        },
+                        Ok(None) => return None,
+                        Err(status) => return Some(Err(Failure::from(status).into())),
+                    }
+                }
+                Self::Ended => return None,
+            }
+        }
+    }
+
+    async fn open(&mut self) -> Result<(), Failure> {
+        let Self::Opening { mut client, messages } = std::mem::replace(self, Self::Ended) else { return Ok(()) };
+        let events = client.tail(Request::new(messages)).await?.into_inner();
+        *self = Self::Open { events, ready: VecDeque::new() };
+        Ok(())
+    }
+}
+
+/// What the broker asks of a tail stream. A type of its own, since the compiler cannot prove that a future which holds
+/// the boxed stream itself is `Send`.
+struct Commands(BoxStream<'static, wire::TailCommands>);
+
+impl Stream for Commands {
+    type Item = wire::TailCommands;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_next_unpin(cx)
+    }
+}
+
+#[derive(Debug)]
+struct AppendLane {
+    channel: Channel,
+}
+
+impl Lane for AppendLane {
+    type Request = wire::AppendRequest;
+    type Answer = wire::AppendResponse;
+    type Requests = wire::AppendRequests;
+    type Answers = wire::AppendResponses;
+
+    fn pack(first_sequence: u64, requests: Vec<wire::AppendRequest>) -> wire::AppendRequests {
+        wire::AppendRequests { first_sequence, requests }
+    }
+
+    fn unpack(answers: wire::AppendResponses) -> impl Iterator<Item = (u64, wire::AppendResponse)> + Send {
+        answers.responses.into_iter().map(|response| (response.sequence, response))
+    }
+
+    async fn open(
+        &self,
+        requests: Outgoing<Self>,
+        identity: Identity,
+    ) -> Result<Streaming<wire::AppendResponses>, Status> {
+        let client = StorageClient::new(self.channel.clone());
+        let mut client = client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(2 * MAX_MESSAGE);
+        let mut request = Request::new(requests);
+        identity.write(request.metadata_mut());
+        Ok(client.append(request).await?.into_inner())
+    }
+}

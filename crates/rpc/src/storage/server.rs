@@ -1,0 +1,143 @@
+//! Answers brokers for the storage of this process.
+
+use std::sync::{Arc, OnceLock};
+
+use futures::future::{self, BoxFuture};
+use futures::stream::{self, BoxStream, StreamExt as _};
+use tidemark_model::Storage;
+use tidemark_model::storage::{AppendRequest, ReadRequest, TailCommand};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
+
+use crate::coalesce::coalesce;
+use crate::convert::{Malformed, all, each};
+use crate::limits::MAX_MESSAGE;
+use crate::ordered::{Fence, Identity, Service, serve};
+use crate::proto as wire;
+use crate::proto::storage_server::{Storage as WireStorage, StorageServer};
+use crate::trace;
+use crate::transport::{self, ServeError};
+
+/// Serves until `shutdown`, then finishes what is under way. Append streams end as soon as what they started is
+/// answered, tail streams at once.
+pub async fn serve_storage(
+    listener: TcpListener,
+    storage: Arc<dyn Storage>,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let server = Server { storage, fence: Fence::default(), shutdown: shutdown.clone() };
+    let service =
+        StorageServer::new(server).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+    transport::serve(listener, Routes::new(service), shutdown).await
+}
+
+struct Server {
+    storage: Arc<dyn Storage>,
+    fence: Fence,
+    shutdown: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl WireStorage for Server {
+    type AppendStream = BoxStream<'static, Result<wire::AppendResponses, Status>>;
+    type TailStream = BoxStream<'static, Result<wire::TailEvents, Status>>;
+
+    async fn append(
+        &self,
+        request: Request<Streaming<wire::AppendRequests>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        let ticket = self.fence.admit(Identity::read(request.metadata())?)?;
+        let service = Appending { storage: Arc::clone(&self.storage) };
+        Ok(Response::new(serve(service, request.into_inner(), ticket, self.shutdown.clone())))
+    }
+
+    async fn read(&self, request: Request<wire::ReadRequest>) -> Result<Response<wire::ReadResponse>, Status> {
+        let read = self.storage.read(ReadRequest::try_from(request.into_inner())?).await;
+        Ok(Response::new(read.into()))
+    }
+
+    async fn list_offsets(
+        &self,
+        request: Request<wire::StorageListOffsetsRequest>,
+    ) -> Result<Response<wire::StorageListOffsetsResponse>, Status> {
+        let results = self.storage.list_offsets(each(request.into_inner().queries)?).await;
+        Ok(Response::new(wire::StorageListOffsetsResponse { results: all(results) }))
+    }
+
+    async fn epoch_ends(
+        &self,
+        request: Request<wire::StorageEpochEndsRequest>,
+    ) -> Result<Response<wire::StorageEpochEndsResponse>, Status> {
+        let results = self.storage.epoch_ends(each(request.into_inner().queries)?).await;
+        Ok(Response::new(wire::StorageEpochEndsResponse { results: all(results) }))
+    }
+
+    async fn tail(
+        &self,
+        request: Request<Streaming<wire::TailCommands>>,
+    ) -> Result<Response<Self::TailStream>, Status> {
+        let broken = Arc::new(OnceLock::new());
+        let commands = commands(request.into_inner(), Arc::clone(&broken));
+        let events = self.storage.tail(commands.take_until(self.shutdown.clone().cancelled_owned()).boxed());
+        let messages = coalesce(events.map(wire::TailEvent::from)).map(|events| Ok(wire::TailEvents { events }));
+        // The storage ends its events with the commands. Only then is it told why those ended.
+        let status = stream::once(future::lazy(move |_| broken.get().cloned().map(Err))).filter_map(future::ready);
+        let messages = messages.take_until(self.shutdown.clone().cancelled_owned());
+        Ok(Response::new(messages.chain(status).boxed()))
+    }
+}
+
+/// The commands up to the first that makes no sense, which is put in `broken`.
+fn commands(messages: Streaming<wire::TailCommands>, broken: Arc<OnceLock<Status>>) -> BoxStream<'static, TailCommand> {
+    stream::unfold((messages, broken), |(mut messages, broken)| async move {
+        let commands = match messages.message().await {
+            Ok(Some(wire::TailCommands { commands })) => each(commands).map_err(Status::from),
+            Ok(None) => return None,
+            Err(status) => Err(status),
+        };
+        match commands {
+            Ok(commands) => Some((stream::iter::<Vec<TailCommand>>(commands), (messages, broken))),
+            Err(status) => {
+                let _ = broken.set(status);
+                None
+            }
+        }
+    })
+    .flatten()
+    .boxed()
+}
+
+struct Appending {
+    storage: Arc<dyn Storage>,
+}
+
+impl Service for Appending {
+    type Request = wire::AppendRequest;
+    type Answer = Vec<wire::AppendResult>;
+    type Requests = wire::AppendRequests;
+    type Answers = wire::AppendResponses;
+    type Running = BoxFuture<'static, Vec<wire::AppendResult>>;
+
+    fn unpack(requests: wire::AppendRequests) -> (u64, Vec<wire::AppendRequest>) {
+        let wire::AppendRequests { first_sequence, requests } = requests;
+        (first_sequence, requests)
+    }
+
+    fn start(&self, request: wire::AppendRequest) -> Result<(Self::Running, usize), Malformed> {
+        let bodies = request.appends.iter().filter_map(|append| append.batch.as_ref());
+        let size = bodies.map(|batch| batch.body.len()).sum();
+        let span = tracing::debug_span!("serve", method = "append");
+        trace::follow(&span, &request.traceparent);
+        let request = AppendRequest::try_from(request)?;
+        let appended = span.in_scope(|| self.storage.append(request));
+        Ok((Box::pin(async move { all(appended.await) }.instrument(span)), size))
+    }
+
+    fn pack(answers: Vec<(u64, Vec<wire::AppendResult>)>) -> wire::AppendResponses {
+        let response = |(sequence, results)| wire::AppendResponse { sequence, results };
+        wire::AppendResponses { responses: answers.into_iter().map(response).collect() }
+    }
+}
