@@ -1,0 +1,98 @@
+//! `tidemark standalone`, killed and stopped in the middle of things.
+
+use std::process::Command;
+use std::time::Duration;
+
+use tidemark_tests::clients::{Record, admin_for, create_on, produce, producer_for};
+use tidemark_tests::load::{Load, Reading};
+use tidemark_tests::target::{binaries, directory};
+use xtask::cluster::Standalone;
+
+const PARTITIONS: i32 = 6;
+
+/// A standalone of the test's own, with a topic. The guard keeps its directory.
+fn standalone() -> (Standalone, Option<tempfile::TempDir>) {
+    let binary = binaries().expect("tidemark builds").join("tidemark");
+    let (dir, guard) = directory("crash").expect("a directory can be made");
+    let standalone = Standalone::start(&binary, &dir).unwrap_or_else(|error| panic!("{error:#}"));
+    create_on(&admin_for(&standalone.bootstrap), "load", PARTITIONS, &[]).expect("the topic is created");
+    (standalone, guard)
+}
+
+#[test]
+fn killed_again_and_again_it_keeps_what_it_acknowledged_once() {
+    let (mut standalone, _dir) = standalone();
+    let load = Load::start(&standalone.bootstrap, "load", PARTITIONS);
+    let reading = Reading::start(&standalone.bootstrap, "load", PARTITIONS);
+    for _ in 0..4 {
+        load.progress(2000);
+        standalone.restart().unwrap_or_else(|error| panic!("{error:#}"));
+    }
+    load.progress(2000);
+    reading.reaches(load.count());
+    reading.finish();
+    let count = load.verify(&standalone.bootstrap);
+    assert!(count >= 10_000);
+}
+
+#[test]
+fn asked_to_stop_it_drains_and_exits_with_zero() {
+    let (mut standalone, _dir) = standalone();
+    let load = Load::start(&standalone.bootstrap, "load", PARTITIONS);
+    load.progress(1000);
+    let status = standalone.process.terminate(Duration::from_secs(30)).unwrap_or_else(|error| panic!("{error:#}"));
+    assert_eq!(status.code(), Some(0), "{}", standalone.process.log());
+    standalone.restart().unwrap_or_else(|error| panic!("{error:#}"));
+    load.progress(1000);
+    load.verify(&standalone.bootstrap);
+}
+
+#[test]
+fn topics_and_their_configs_outlive_the_process() {
+    let (mut standalone, _dir) = standalone();
+    let producer = producer_for(&standalone.bootstrap, &[]);
+    let first = produce(&producer, "load", &[Record::new("before").to(3)]);
+    standalone.restart().unwrap_or_else(|error| panic!("{error:#}"));
+    let second = produce(&producer, "load", &[Record::new("after").to(3)]);
+    assert_eq!((first[0].offset, second[0].offset), (0, 1));
+}
+
+/// Runs a second one, which must refuse to start, and returns what it said.
+fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut command = Command::new(binaries().expect("tidemark builds").join("tidemark"));
+    command.arg("standalone").args(arguments).envs(environment.iter().copied());
+    // One that does not refuse would run for ever.
+    let mut timeout = Command::new("timeout");
+    timeout.arg("20").arg(command.get_program()).args(command.get_args());
+    timeout.envs(environment.iter().copied());
+    let output = timeout.output().expect("timeout runs");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(!output.status.success() && output.status.code() != Some(124), "it started: {said}");
+    said
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_its_name() {
+    let (standalone, guard) = standalone();
+    let dir = guard.as_ref().map_or_else(|| std::env::temp_dir().join("unused"), |dir| dir.path().to_owned());
+    let other = dir.join("other").display().to_string();
+    let free = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+
+    let said = refusal(&["--data-dir", &other, "--listen", &standalone.bootstrap, "--http", "127.0.0.1:0"], &[]);
+    assert!(said.contains(&standalone.bootstrap), "a port in use: {said}");
+
+    let file = dir.join("file");
+    std::fs::write(&file, "").expect("the file is written");
+    let beneath = file.join("data").display().to_string();
+    let said = refusal(&[&["--data-dir", &beneath][..], &free].concat(), &[]);
+    assert!(said.contains(&beneath), "a directory that cannot be: {said}");
+
+    let said = refusal(&[&["--data-dir", &other][..], &free].concat(), &[("TIDEMARK_LISTENN", "x")]);
+    assert!(said.to_lowercase().contains("listenn"), "a setting nobody knows: {said}");
+
+    if guard.is_some() {
+        let taken = dir.join("data").display().to_string();
+        let said = refusal(&[&["--data-dir", &taken][..], &free].concat(), &[]);
+        assert!(said.contains(&taken), "a data directory in use: {said}");
+    }
+}

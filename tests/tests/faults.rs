@@ -1,0 +1,156 @@
+//! The four services as processes, and what breaks around them. Started by `cargo xtask integration`, which has etcd
+//! and the S3 server ready; each test has a cluster of its own.
+
+use std::time::{Duration, Instant};
+
+use tidemark_tests::clients::{admin_for, create_on, eventually, unique};
+use tidemark_tests::load::{Load, Reading};
+use tidemark_tests::target::{binaries, directory};
+use xtask::cluster::{Options, Services};
+
+const PARTITIONS: i32 = 6;
+
+/// How long etcd is away. Longer than a node's lease.
+const ETCD_AWAY: Duration = Duration::from_secs(30);
+
+/// How long the S3 server is away. Many times the age at which data is tiered here.
+const S3_AWAY: Duration = Duration::from_secs(15);
+
+struct Cluster {
+    services: Services,
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Cluster {
+    fn start(options: &Options) -> Self {
+        let binaries = binaries().expect("the services build");
+        let (dir, guard) = directory("faults").expect("a directory can be made");
+        let dir = dir.join(unique("cluster"));
+        let services = Services::start(&binaries, &dir, options).unwrap_or_else(|error| panic!("{error:#}"));
+        create_on(&admin_for(&services.bootstrap), "load", PARTITIONS, &[]).expect("the topic is created");
+        Self { services, _dir: guard }
+    }
+
+    fn load(&self) -> Load {
+        Load::start(&self.services.bootstrap, "load", PARTITIONS)
+    }
+
+    fn reading(&self) -> Reading {
+        Reading::start(&self.services.bootstrap, "load", PARTITIONS)
+    }
+
+    /// Kills a service, and starts it again once the load has noticed or gone on without it.
+    fn kill_and_restart(&mut self, name: &str, load: &Load) {
+        let before = load.count();
+        self.services.kill(name).expect("a service of this name");
+        let noticed = Instant::now();
+        while load.count() < before + 500 && noticed.elapsed() < Duration::from_secs(2) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.services.start_again(name).unwrap_or_else(|error| panic!("{error:#}"));
+        load.progress(1000);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.services.logs());
+        }
+    }
+}
+
+#[test]
+#[ignore = "run by cargo xtask integration"]
+fn any_service_can_be_killed_and_nothing_acknowledged_is_lost_or_doubled() {
+    let mut cluster = Cluster::start(&Options::default());
+    let load = cluster.load();
+    let reading = cluster.reading();
+    load.progress(1000);
+    for name in cluster.services.names() {
+        let began = Instant::now();
+        cluster.kill_and_restart(&name, &load);
+        eprintln!("{name} killed and back, 1000 records later after {:.1?}", began.elapsed());
+    }
+    reading.reaches(load.count());
+    reading.finish();
+    let count = load.verify(&cluster.services.bootstrap);
+    eprintln!("{count} records, each there once");
+}
+
+#[test]
+#[ignore = "run by cargo xtask integration"]
+fn a_service_asked_to_stop_drains_and_exits_with_zero() {
+    let mut cluster = Cluster::start(&Options::default());
+    let load = cluster.load();
+    for name in cluster.services.names() {
+        load.progress(500);
+        cluster.services.terminate(&name).unwrap_or_else(|error| panic!("{error:#}"));
+        cluster.services.start_again(&name).unwrap_or_else(|error| panic!("{error:#}"));
+    }
+    load.progress(500);
+    load.verify(&cluster.services.bootstrap);
+}
+
+#[test]
+#[ignore = "run by cargo xtask integration"]
+fn etcd_away_for_half_a_minute_stops_neither_produce_nor_fetch() {
+    let mut cluster = Cluster::start(&Options::default());
+    let load = cluster.load();
+    let reading = cluster.reading();
+    load.progress(1000);
+    cluster.services.etcd.process.kill();
+    let away = Instant::now();
+    while away.elapsed() < ETCD_AWAY {
+        load.progress(500);
+        reading.reaches(load.count());
+    }
+    cluster.services.etcd.restart().unwrap_or_else(|error| panic!("{error:#}"));
+    let admin = admin_for(&cluster.services.bootstrap);
+    eventually("topics to be created again", || create_on(&admin, &unique("after"), 1, &[]).is_ok());
+    load.progress(1000);
+    reading.reaches(load.count());
+    reading.finish();
+    load.verify(&cluster.services.bootstrap);
+}
+
+#[test]
+#[ignore = "run by cargo xtask integration"]
+fn the_s3_server_away_stops_nobody_and_tiering_catches_up() {
+    let options = Options { storage: TIER_SOON.to_owned(), ..Options::default() };
+    let mut cluster = Cluster::start(&options);
+    let load = cluster.load();
+    eventually("the first segments", || cluster.services.s3.objects() > 0);
+    cluster.services.s3.process.kill();
+    let objects = cluster.services.s3.objects();
+    let away = Instant::now();
+    while away.elapsed() < S3_AWAY {
+        load.progress(500);
+    }
+    cluster.services.s3.restart().unwrap_or_else(|error| panic!("{error:#}"));
+    eventually("tiering to go on", || cluster.services.s3.objects() > objects + 1);
+    load.progress(500);
+    // Reads it all, what was tiered from the bucket.
+    load.verify(&cluster.services.bootstrap);
+}
+
+#[test]
+#[ignore = "run by cargo xtask integration"]
+fn what_is_tiered_outlives_every_process() {
+    let options = Options { storage: TIER_SOON.to_owned(), ..Options::default() };
+    let mut cluster = Cluster::start(&options);
+    let load = cluster.load();
+    eventually("some segments", || cluster.services.s3.objects() > 3);
+    for name in cluster.services.names() {
+        cluster.services.kill(&name).expect("a service of this name");
+    }
+    for name in cluster.services.names() {
+        cluster.services.start_unready(&name).unwrap_or_else(|error| panic!("{error:#}"));
+    }
+    cluster.services.wait_ready().unwrap_or_else(|error| panic!("{error:#}"));
+    load.progress(500);
+    load.verify(&cluster.services.bootstrap);
+}
+
+/// Storage's settings under which a test sees segments within seconds.
+const TIER_SOON: &str = "flush_bytes = 1000000\nflush_age_seconds = 1\n";

@@ -1,0 +1,63 @@
+//! `tidemark standalone` in a process of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::process::{Process, free_port};
+
+#[derive(Debug)]
+pub struct Standalone {
+    pub bootstrap: String,
+    pub http: String,
+    pub process: Process,
+    /// From the start of the process until it said that it is ready.
+    pub started_in: Duration,
+    binary: PathBuf,
+    dir: PathBuf,
+}
+
+impl Standalone {
+    /// Starts `binary` with its state and its log under `dir`.
+    pub fn start(binary: &Path, dir: &Path) -> Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let bootstrap = format!("127.0.0.1:{}", free_port());
+        let http = format!("127.0.0.1:{}", free_port());
+        let began = Instant::now();
+        let process = spawn(binary, dir, &bootstrap, &http)?;
+        let mut started = Self {
+            bootstrap,
+            http,
+            process,
+            started_in: Duration::ZERO,
+            binary: binary.to_owned(),
+            dir: dir.to_owned(),
+        };
+        started.wait_ready()?;
+        started.started_in = began.elapsed();
+        Ok(started)
+    }
+
+    /// Starts it again, where it was and with what it had.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process.kill();
+        let began = Instant::now();
+        self.process = spawn(&self.binary, &self.dir, &self.bootstrap, &self.http)?;
+        self.wait_ready()?;
+        self.started_in = began.elapsed();
+        Ok(())
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        self.process.wait_ready(super::START, || super::is_ready(&self.http))
+    }
+}
+
+fn spawn(binary: &Path, dir: &Path, bootstrap: &str, http: &str) -> Result<Process> {
+    let mut command = Command::new(binary);
+    command.current_dir(dir).arg("standalone").arg("--data-dir").arg(dir.join("data"));
+    command.args(["--listen", bootstrap, "--http", http]);
+    Process::start("tidemark standalone", &dir.join("standalone.log"), &mut command)
+}

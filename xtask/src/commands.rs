@@ -1,0 +1,7 @@
+//! One module for each subcommand.
+
+pub(crate) mod e2e;
+pub(crate) mod integration;
+pub(crate) mod test;
+pub(crate) mod tools;
+pub(crate) mod up;

@@ -1,0 +1,42 @@
+//! `cargo xtask …`: everything a developer or the CI does with this checkout, by one name each.
+
+#![allow(clippy::print_stdout, reason = "results go to standard output, progress to standard error")]
+
+mod commands;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "The project's own tools", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Format, layers, licences, advisories, clippy, documentation.
+    Check,
+    /// `check`, then every test of the workspace, the end-to-end suite on standalone included.
+    Test,
+    /// Builds a release of `tidemark` and runs it standalone; what follows is passed on.
+    Up(commands::up::Args),
+    /// The end-to-end suite alone, against Apache Kafka 4.2 or any bootstrap address.
+    E2e(commands::e2e::Args),
+    /// The four services as processes with etcd and an S3 server: the end-to-end suite, then the fault tests.
+    Integration(commands::integration::Args),
+    /// Fetches or builds the outside servers that tests use, and prints where they are.
+    Tools,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Check => xtask::check::all(),
+        Command::Test => commands::test::run(),
+        Command::Up(args) => commands::up::run(&args),
+        Command::E2e(args) => commands::e2e::run(&args),
+        Command::Integration(args) => commands::integration::run(&args),
+        Command::Tools => commands::tools::run(),
+    }
+}
