@@ -180,7 +180,7 @@ proptest! {
         let _ = check_produce_version(3, &wire);
         let _ = validate(wire.clone(), &RULES);
         for batch in Batch::split_all(wire).unwrap_or_default() {
-            records(&batch).for_each(|record| drop(record));
+            records(&batch).for_each(drop);
         }
     }
 }

@@ -12,6 +12,9 @@ const MIN_SHARED: usize = 512;
 /// Bytes of the frame's length.
 const LENGTH: usize = 4;
 
+/// The tag, whether the field is there, and what writes its value.
+pub(crate) type TaggedField<'a> = (u32, bool, &'a dyn Fn(&mut Writer));
+
 /// Writes one response. The first thing that does not fit is remembered and told by [`Writer::finish`], so that
 /// encoding reads as the schema does.
 pub(crate) struct Writer {
@@ -63,7 +66,7 @@ impl Writer {
             match length {
                 Ok(length) => self.own.put_i16(length),
                 Err(_) => {
-                    self.fail(EncodeError::TooLong { what, length: value.map_or(0, str::len), max: i16::MAX as usize })
+                    self.fail(EncodeError::TooLong { what, length: value.map_or(0, str::len), max: i16::MAX as usize });
                 }
             }
         }
@@ -110,9 +113,8 @@ impl Writer {
         }
     }
 
-    /// Tagged fields in ascending order: the tag, whether it is there, and what writes its value. Values are small and
-    /// rare.
-    pub(crate) fn tagged(&mut self, fields: &[(u32, bool, &dyn Fn(&mut Self))]) {
+    /// Tagged fields in ascending order. Their values are small and rare.
+    pub(crate) fn tagged(&mut self, fields: &[TaggedField<'_>]) {
         if !self.flexible {
             return;
         }
