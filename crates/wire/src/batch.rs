@@ -1,10 +1,13 @@
 //! Whether what a producer sent may be appended, judged by the batch's header and checksum alone: the records are never
 //! decompressed nor looked at one by one.
 //!
-//! The rules and their error codes are Kafka 4.2's (`ProduceRequest.validateRecords`, `UnifiedLog`, `LogValidator`), with
-//! what follows from not looking at records: timestamps are checked as the header gives them (the first record's and the
-//! largest), and a compacted topic's records are not checked for keys. Attributes that Kafka would overwrite are refused,
-//! because a batch is kept byte for byte.
+//! The rules and their error codes are Kafka 4.2's (`ProduceRequest.validateRecords`, `UnifiedLog`, `LogValidator`), but
+//! for what follows from not looking at records and from keeping a batch byte for byte:
+//!
+//! - timestamps are checked as the header gives them, which is the first record's and the largest;
+//! - a compacted topic's records are not checked for keys;
+//! - attributes that Kafka would overwrite, and bytes after the batch that it would cut off, are refused;
+//! - a codec that does not exist is UNSUPPORTED_COMPRESSION_TYPE, where Kafka answers UNKNOWN_SERVER_ERROR.
 
 mod builder;
 mod records;

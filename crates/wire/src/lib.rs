@@ -10,11 +10,11 @@
 //!
 //! `kafka-wire` 0.1 was chosen over `kafka-protocol` 0.18. It has every schema of Kafka 4.2 (the other stops at 4.1)
 //! and it decodes within limits: it never reserves memory for a count that a peer claims. `kafka-protocol` calls
-//! `Vec::with_capacity` with the array count as it came, so that a request of a few bytes that claims `i32::MAX`
-//! elements asks for hundreds of gigabytes, and a failed allocation aborts the process. `tests/memory.rs` holds our side
-//! to that: it feeds such counts to every request we decode and measures what they allocate. The library is young, and
-//! its encoder copies records, which is why produce and fetch are not its business here. It also has versions newer than
-//! Kafka 4.2, so the table in [`api`] decides what is spoken.
+//! `Vec::with_capacity` with the array count as it came: tried with the 4 bytes `7f ff ff ff` as the body of a Metadata
+//! request, it asked for 154,618,822,584 bytes and the process aborted. `tests/memory.rs` holds our side to that: it
+//! feeds such counts to every request we decode and measures what they allocate. The library is young, and its encoder
+//! copies records, which is why produce and fetch are not its business here. It also has versions newer than Kafka 4.2,
+//! so the table in [`api`] decides what is spoken.
 
 pub mod api;
 pub mod batch;

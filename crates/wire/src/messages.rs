@@ -57,7 +57,7 @@ pub fn build<T: Default>(fill: impl FnOnce(&mut T)) -> T {
     message
 }
 
-/// Decodes the body of a request. Strings and bytes share its memory. Bytes after the message are ignored.
+/// Decodes the body of a request. Strings and bytes share its memory. Bytes after the message are ignored, as Kafka does.
 pub fn decode<T: KafkaMessage>(body: Bytes, version: i16) -> Result<T, DecodeError> {
     let version = supported::<T>(version).ok_or(DecodeError::UnsupportedVersion { message: T::NAME, version })?;
     let length = body.len();

@@ -144,6 +144,15 @@ fn zstd_needs_a_produce_request_that_knows_it() {
     assert!(check_produce_version(3, &Bytes::from_static(b"garbage")).is_ok());
 }
 
+/// What `MemoryRecords.withRecords` of Kafka 4.2.0 makes of one record with timestamp 1, key `k` and value `v`.
+#[test]
+fn the_builder_writes_kafkas_bytes() {
+    let kafka = "00000000000000000000003affffffff026f484c23000000000000000000000000000100000000000000\
+                 01ffffffffffffffffffffffffffff0000000110000000026b027600";
+    let wire = BatchBuilder::new().timestamp(1).record(Some(b"k"), Some(b"v")).wire();
+    assert_eq!(wire.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), kafka);
+}
+
 #[test]
 fn records_are_read_as_they_were_built() {
     let mut batch = two_records().build();
