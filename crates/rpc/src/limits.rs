@@ -8,6 +8,9 @@ pub const MAX_PAYLOAD: usize = 100 * MIB;
 /// The largest message: the largest payload, and room for what stands around it.
 pub const MAX_MESSAGE: usize = MAX_PAYLOAD + 4 * MIB;
 
+/// The largest request of an ordered stream: the message around it takes a few bytes more.
+pub(crate) const MAX_REQUEST: usize = MAX_MESSAGE - KIB;
+
 /// What a fetch over a hop asks for at most. Above it the answer would not fit a message: the last batch of each
 /// partition may go over what was asked for.
 pub const MAX_FETCH: usize = 64 * MIB;

@@ -42,6 +42,11 @@ pub(crate) type Traced = InterceptedService<Channel, fn(Request<()>) -> Result<R
 
 /// A connection that is opened at the first call and again whenever it broke.
 pub(crate) fn connection(address: &str) -> Result<Channel, AddressError> {
+    Ok(endpoint(address)?.connect_lazy())
+}
+
+/// What a connection of its own is opened to.
+pub(crate) fn endpoint(address: &str) -> Result<Endpoint, AddressError> {
     let bad = |reason: String| AddressError { address: address.to_owned(), reason };
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| bad(error.to_string()))?;
     let authority = endpoint.uri().authority();
@@ -57,12 +62,16 @@ pub(crate) fn connection(address: &str) -> Result<Channel, AddressError> {
         .http2_keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true)
-        .http2_max_local_error_reset_streams(RESET_STREAMS)
-        .connect_lazy())
+        .http2_max_local_error_reset_streams(RESET_STREAMS))
 }
 
 pub(crate) fn traced(channel: Channel) -> Traced {
     InterceptedService::new(channel, trace::inject)
+}
+
+/// Opens a connection for one stream.
+pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Channel, Status> {
+    endpoint.connect().await.map_err(|error| Status::from_error(Box::new(error)))
 }
 
 /// One unary call. Dropping the future cancels it at the peer.

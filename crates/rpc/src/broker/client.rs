@@ -8,7 +8,7 @@ use prost::Message as _;
 use tidemark_model::broker::{FetchRequest, Fetched, PartitionEpochQuery, PartitionOffsetQuery, ProduceRequest};
 use tidemark_model::storage::{Appended, EpochEnd, FoundOffset};
 use tidemark_model::{Broker, BrokerError, Entropy};
-use tonic::transport::Channel;
+use tonic::transport::Endpoint;
 use tonic::{Request, Status, Streaming};
 
 use crate::convert::{all, answers, spread};
@@ -17,9 +17,8 @@ use crate::ordered::{Identity, Lane, Link, Outgoing, answer};
 use crate::proto as wire;
 use crate::proto::broker_client::BrokerClient;
 use crate::trace;
-use crate::transport::{AddressError, Traced, call, connection, traced};
+use crate::transport::{AddressError, Traced, call, connect, connection, endpoint, traced};
 
-/// Produce has a connection to itself: it does not wait behind megabytes of what is fetched.
 #[derive(Debug)]
 pub(crate) struct RemoteBroker {
     produce: Link<ProduceLane>,
@@ -28,7 +27,7 @@ pub(crate) struct RemoteBroker {
 
 impl RemoteBroker {
     pub(crate) fn new(address: &str, entropy: Arc<dyn Entropy>) -> Result<Self, AddressError> {
-        let produce = Link::new(ProduceLane { channel: connection(address)? }, entropy);
+        let produce = Link::new(ProduceLane { endpoint: endpoint(address)? }, entropy);
         let reads = BrokerClient::new(traced(connection(address)?));
         let reads = reads.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
         Ok(Self { produce, reads })
@@ -77,9 +76,11 @@ impl Broker for RemoteBroker {
     }
 }
 
+/// Each stream has a connection to itself: a new stream never starts on what is left of a connection that broke, and
+/// does not wait behind megabytes of what is read.
 #[derive(Debug)]
 struct ProduceLane {
-    channel: Channel,
+    endpoint: Endpoint,
 }
 
 impl Lane for ProduceLane {
@@ -101,8 +102,8 @@ impl Lane for ProduceLane {
         requests: Outgoing<Self>,
         identity: Identity,
     ) -> Result<Streaming<wire::ProduceResponses>, Status> {
-        let client = BrokerClient::new(self.channel.clone());
-        let mut client = client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(2 * MAX_MESSAGE);
+        let client = BrokerClient::new(connect(&self.endpoint).await?);
+        let mut client = client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
         let mut request = Request::new(requests);
         identity.write(request.metadata_mut());
         Ok(client.produce(request).await?.into_inner())

@@ -14,7 +14,7 @@ use tonic::{Status, Streaming};
 
 use super::fence::Identity;
 use crate::limits::{
-    COALESCED_BYTES, COALESCED_ITEMS, IN_FLIGHT_BYTES, IN_FLIGHT_REQUESTS, MAX_MESSAGE, REST_FIRST, REST_LIMIT,
+    COALESCED_BYTES, COALESCED_ITEMS, IN_FLIGHT_BYTES, IN_FLIGHT_REQUESTS, MAX_REQUEST, REST_FIRST, REST_LIMIT,
 };
 use crate::status::Failure;
 
@@ -195,21 +195,23 @@ impl<L: Lane> Shared<L> {
 
     /// Fails everything that the stream owed an answer for, and everything behind it.
     fn broke(&self, failure: Failure) {
-        let (queue, waiting) = {
+        let (queue, waiting, waker) = {
             let mut state = self.lock();
-            // The stream's messages end, should they be asked for once more.
+            // The stream's messages end, and with them its half of HTTP/2's.
             state.ordinal += 1;
             state.first += state.waiting.len() as u64;
             state.bytes = 0;
             state.unanswered = 0;
-            state.waker = None;
             if matches!(state.phase, Phase::Open) {
                 state.phase =
                     if state.answered_on_stream { Phase::Idle } else { self.rest(&mut state.failures, &failure) };
             }
-            (std::mem::take(&mut state.queue), std::mem::take(&mut state.waiting))
+            (std::mem::take(&mut state.queue), std::mem::take(&mut state.waiting), state.waker.take())
         };
         drop(queue);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
         // What had the bad luck to be on a stream that broke may have happened or not; "too much" would be a lie.
         let failure = match failure {
             Failure::Full(text) | Failure::TooLarge(text) | Failure::TimedOut(text) | Failure::Unavailable(text) => {
@@ -237,8 +239,8 @@ impl<L: Lane> Shared<L> {
 
 impl<L: Lane> State<L> {
     fn admit(&mut self, size: usize) -> Result<(), Failure> {
-        if size > MAX_MESSAGE {
-            return Err(Failure::TooLarge(format!("a request of {size} bytes where {MAX_MESSAGE} are the limit")));
+        if size > MAX_REQUEST {
+            return Err(Failure::TooLarge(format!("a request of {size} bytes where {MAX_REQUEST} are the limit")));
         }
         // A request above the bound goes alone.
         if self.unanswered >= IN_FLIGHT_REQUESTS || (self.unanswered > 0 && self.bytes + size > IN_FLIGHT_BYTES) {

@@ -13,7 +13,8 @@ use tidemark_model::storage::{
     AppendRequest, Appended, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, TailCommand, TailEvent,
 };
 use tidemark_model::{Entropy, Storage, StorageError};
-use tonic::transport::Channel;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
 use tonic::{Request, Status, Streaming};
 
 use crate::coalesce::coalesce;
@@ -24,9 +25,8 @@ use crate::proto as wire;
 use crate::proto::storage_client::StorageClient;
 use crate::status::Failure;
 use crate::trace;
-use crate::transport::{AddressError, Traced, call, connection, traced};
+use crate::transport::{AddressError, Traced, call, connect, connection, endpoint, traced};
 
-/// Append has a connection to itself: it does not wait behind megabytes of what is read.
 #[derive(Debug)]
 pub(crate) struct RemoteStorage {
     append: Link<AppendLane>,
@@ -35,7 +35,7 @@ pub(crate) struct RemoteStorage {
 
 impl RemoteStorage {
     pub(crate) fn new(address: &str, entropy: Arc<dyn Entropy>) -> Result<Self, AddressError> {
-        let append = Link::new(AppendLane { channel: connection(address)? }, entropy);
+        let append = Link::new(AppendLane { endpoint: endpoint(address)? }, entropy);
         let reads = StorageClient::new(traced(connection(address)?));
         let reads = reads.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
         Ok(Self { append, reads })
@@ -83,14 +83,18 @@ impl Storage for RemoteStorage {
     }
 
     fn tail(&self, commands: BoxStream<'static, TailCommand>) -> BoxStream<'static, Result<TailEvent, StorageError>> {
+        // HTTP/2 keeps a stream as long as either side of it is held: the commands must end with the events.
+        let dropped = CancellationToken::new();
+        let ending = dropped.clone().drop_guard();
         let messages = coalesce(commands.map(wire::TailCommand::from)).map(|commands| wire::TailCommands { commands });
-        let tailing = Tailing::Opening { client: self.reads.clone(), messages: Commands(messages.boxed()) };
-        stream::unfold(tailing, |mut tailing| async move {
+        let messages = Commands(messages.take_until(dropped.cancelled_owned()).boxed());
+        let tailing = Tailing::Opening { client: self.reads.clone(), messages };
+        stream::unfold((tailing, ending), |(mut tailing, ending)| async move {
             let event = tailing.next().await?;
             if event.is_err() {
                 tailing = Tailing::Ended;
             }
-            Some((event, tailing))
+            Some((event, (tailing, ending)))
         })
         .boxed()
     }
@@ -150,9 +154,11 @@ impl Stream for Commands {
     }
 }
 
+/// Each stream has a connection to itself: a new stream never starts on what is left of a connection that broke, and
+/// does not wait behind megabytes of what is read.
 #[derive(Debug)]
 struct AppendLane {
-    channel: Channel,
+    endpoint: Endpoint,
 }
 
 impl Lane for AppendLane {
@@ -174,8 +180,8 @@ impl Lane for AppendLane {
         requests: Outgoing<Self>,
         identity: Identity,
     ) -> Result<Streaming<wire::AppendResponses>, Status> {
-        let client = StorageClient::new(self.channel.clone());
-        let mut client = client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(2 * MAX_MESSAGE);
+        let client = StorageClient::new(connect(&self.endpoint).await?);
+        let mut client = client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
         let mut request = Request::new(requests);
         identity.write(request.metadata_mut());
         Ok(client.append(request).await?.into_inner())
