@@ -1,2 +1,27 @@
+//! The control plane: topics, journals, nodes and producer ids. The only crate that knows etcd.
+//!
+//! A call meets the modules in this order: the [`service`] is `tidemark_model::Coordinator`; `nodes` registers who
+//! joins and feeds it the cluster `state`, which `follow` keeps up to date by a watch; `journals`, `topics` (by
+//! `topic_rules` and `placement`) and `counters` change `records` by conditional transactions of the [`store`].
+//!
+//! Any number of coordinators run side by side on one store. None owns anything: each caches the state, each write is
+//! conditional on what it was decided by.
+
+pub mod config;
+mod counters;
+mod error;
+mod follow;
+mod journals;
 mod metrics;
+mod nodes;
+mod placement;
+mod records;
+mod service;
+mod state;
 pub mod store;
+mod topic_rules;
+mod topics;
+
+pub use config::{Config, Metadata, Settings};
+pub use error::Error;
+pub use service::Service;

@@ -8,7 +8,7 @@ mod etcd;
 mod txn;
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 
 use std::fmt::Debug;
 use std::time::Duration;

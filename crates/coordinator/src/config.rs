@@ -1,0 +1,174 @@
+//! What an operator may set on a coordinator.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tidemark_runtime::ServiceConfig;
+use tidemark_runtime::telemetry::Telemetry;
+
+use crate::Error;
+use crate::store::{Embedded, Etcd, EtcdOptions, MetadataStore};
+
+/// The name of the cluster within an etcd, where the address gives none.
+const DEFAULT_CLUSTER: &str = "main";
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the other services reach this coordinator by gRPC, `host:port`.
+    pub listen: String,
+    /// Where `/livez`, `/readyz` and `/metrics` are served.
+    pub http: String,
+    /// The metadata store: `etcd://[user:password@]host:port[,host:port][/cluster]`, or `file:///path` for a store of
+    /// this process alone. `cluster` tells clusters in one etcd apart.
+    pub metadata: String,
+    /// The cluster's id. Empty: the one it has, or a new random one.
+    pub cluster_id: String,
+    /// Partitions of topics that are created without saying how many.
+    pub num_partitions: i32,
+    /// Replicas of topics that are created without saying how many.
+    pub default_replication_factor: i16,
+    /// How long a node that says nothing stays in the cluster state. etcd knows whole seconds, from two on.
+    pub node_lease_ms: u64,
+    pub telemetry: Telemetry,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let settings = Settings::default();
+        Self {
+            listen: "127.0.0.1:9401".into(),
+            http: "127.0.0.1:9402".into(),
+            metadata: "etcd://127.0.0.1:2379".into(),
+            cluster_id: String::new(),
+            num_partitions: settings.num_partitions,
+            default_replication_factor: settings.default_replication_factor,
+            node_lease_ms: settings.node_lease.as_millis() as u64,
+            telemetry: Telemetry::default(),
+        }
+    }
+}
+
+impl ServiceConfig for Config {
+    fn http(&self) -> &str {
+        &self.http
+    }
+
+    fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+}
+
+/// What the service itself decides by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// What tells this cluster's keys from those of others in the same store.
+    pub cluster: String,
+    pub cluster_id: Option<String>,
+    pub num_partitions: i32,
+    pub default_replication_factor: i16,
+    pub node_lease: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cluster: DEFAULT_CLUSTER.into(),
+            cluster_id: None,
+            num_partitions: 1,
+            default_replication_factor: 1,
+            node_lease: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Config {
+    /// The settings, for the cluster of `metadata`.
+    pub fn settings(&self, metadata: &Metadata) -> Settings {
+        Settings {
+            cluster: match metadata {
+                Metadata::Etcd { cluster, .. } => cluster.clone(),
+                Metadata::File(_) => DEFAULT_CLUSTER.into(),
+            },
+            cluster_id: Some(self.cluster_id.clone()).filter(|id| !id.is_empty()),
+            num_partitions: self.num_partitions.max(1),
+            default_replication_factor: self.default_replication_factor.max(1),
+            node_lease: Duration::from_millis(self.node_lease_ms.max(1)),
+        }
+    }
+}
+
+/// Where the metadata store is.
+#[derive(Debug, Clone)]
+pub enum Metadata {
+    Etcd { options: EtcdOptions, cluster: String },
+    File(PathBuf),
+}
+
+impl Metadata {
+    pub fn parse(url: &str) -> Result<Self, Error> {
+        let bad = |reason: &str| Error::BadMetadata { url: without_password(url), reason: reason.to_owned() };
+        if let Some(path) = url.strip_prefix("file://") {
+            return if path.is_empty() { Err(bad("no path")) } else { Ok(Self::File(path.into())) };
+        }
+        let rest = url.strip_prefix("etcd://").ok_or_else(|| bad("not etcd://… or file://…"))?;
+        let (authority, cluster) = rest.split_once('/').unwrap_or((rest, ""));
+        let (user, hosts) = match authority.rsplit_once('@') {
+            Some((user, hosts)) => {
+                let (name, password) = user.split_once(':').ok_or_else(|| bad("no password after the user"))?;
+                (Some((name.to_owned(), password.to_owned())), hosts)
+            }
+            None => (None, authority),
+        };
+        let endpoints: Vec<String> = hosts.split(',').map(str::to_owned).collect();
+        if endpoints.iter().any(|endpoint| !endpoint.contains(':')) {
+            return Err(bad("an endpoint is not host:port"));
+        }
+        if cluster.contains('/') {
+            return Err(bad("a cluster's name has no /"));
+        }
+        let cluster = if cluster.is_empty() { DEFAULT_CLUSTER } else { cluster };
+        Ok(Self::Etcd { options: EtcdOptions { endpoints, user }, cluster: cluster.to_owned() })
+    }
+
+    pub async fn open(&self) -> Result<Arc<dyn MetadataStore>, Error> {
+        Ok(match self {
+            Self::Etcd { options, .. } => Arc::new(Etcd::connect(options.clone()).await?),
+            Self::File(path) => Arc::new(Embedded::open(path).await?),
+        })
+    }
+}
+
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://…@{rest}"),
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etcd_address_has_endpoints_and_perhaps_a_user_and_a_cluster() {
+        let Ok(Metadata::Etcd { options, cluster }) = Metadata::parse("etcd://u:p@a:1,b:2/blue") else { panic!() };
+        assert_eq!(options.endpoints, ["a:1", "b:2"]);
+        assert_eq!(options.user, Some(("u".into(), "p".into())));
+        assert_eq!(cluster, "blue");
+        let Ok(Metadata::Etcd { options, cluster }) = Metadata::parse("etcd://a:1") else { panic!() };
+        assert_eq!((options.endpoints, options.user, cluster.as_str()), (vec!["a:1".into()], None, "main"));
+        assert!(matches!(Metadata::parse("file:///var/lib/x"), Ok(Metadata::File(path)) if path.ends_with("lib/x")));
+    }
+
+    #[test]
+    fn a_bad_address_is_refused_without_telling_the_password() {
+        for url in ["", "etcd://", "etcd://host", "file://", "http://a:1", "etcd://a:1/b/c", "etcd://u@a:1"] {
+            assert!(matches!(Metadata::parse(url), Err(Error::BadMetadata { .. })), "{url}");
+        }
+        let error = Metadata::parse("etcd://u:secret@host").unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
+    }
+}

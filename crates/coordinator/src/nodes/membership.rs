@@ -1,0 +1,186 @@
+//! One node's registration: its id, its record under a lease, and the lease kept alive.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tidemark_model::{CoordinatorError, Node, NodeId, RecordKey, Registration};
+use tokio::time::MissedTickBehavior;
+
+use crate::counters;
+use crate::error::{lost_races, unreadable};
+use crate::metrics;
+use crate::records::{Counter, NodeName, StoredNode, decode_node, decode_node_name, encode_node, encode_node_name};
+use crate::service::{ATTEMPTS, Shared};
+use crate::store::{Commit, LeaseId, StoreError, Txn};
+
+/// A lease is kept alive this many times in its life, so that one lost request does not end it.
+const KEEP_ALIVES_PER_LEASE: u32 = 3;
+
+/// How soon to try again when the lease is gone and could not be had anew.
+const RETRY: Duration = Duration::from_millis(500);
+
+pub(super) struct Membership<'a> {
+    shared: &'a Shared,
+    registration: &'a Registration,
+    id: NodeId,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    lease: LeaseId,
+    /// The revision at which the node's record became what it is.
+    since: u64,
+}
+
+impl<'a> Membership<'a> {
+    pub(super) async fn register(shared: &'a Shared, registration: &'a Registration) -> Result<Self, CoordinatorError> {
+        let (id, held) = register(shared, registration, None).await?;
+        tracing::info!(role = registration.role.as_str(), node = %id, name = registration.name, "a node joined");
+        Ok(Self { shared, registration, id, held: Mutex::new(held) })
+    }
+
+    pub(super) fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The revision from which on the state has this node as it registered.
+    pub(super) fn since(&self) -> u64 {
+        self.held().since
+    }
+
+    /// Whether the state, being newer than the registration, says that another process has taken the node over.
+    pub(super) fn replaced(&self) -> bool {
+        let newer = self.shared.state.revision().is_some_and(|revision| revision >= self.since());
+        let node = self.shared.state.node(self.registration.role, self.id);
+        newer && node.is_some_and(|node| node.incarnation != self.registration.incarnation)
+    }
+
+    pub(super) fn fenced(&self) -> CoordinatorError {
+        fenced(self.registration)
+    }
+
+    /// Keeps the lease alive, and puts the record again when the lease is lost nevertheless. Ends when fenced.
+    pub(super) async fn keep(&self) -> CoordinatorError {
+        let mut ticks = tokio::time::interval(self.shared.settings.node_lease / KEEP_ALIVES_PER_LEASE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let lease = self.held().lease;
+            match self.shared.store.keep_alive(lease).await {
+                Ok(()) => {}
+                Err(StoreError::LeaseLost(_)) => {
+                    metrics::lease_lost();
+                    tracing::warn!(node = %self.id, role = self.registration.role.as_str(), "a lease was lost");
+                    if let Err(error) = self.register_again().await {
+                        return error;
+                    }
+                }
+                // It may live on: the next tick tells.
+                Err(error) => tracing::warn!(node = %self.id, %error, "cannot keep a lease alive"),
+            }
+        }
+    }
+
+    async fn register_again(&self) -> Result<(), CoordinatorError> {
+        loop {
+            match register(self.shared, self.registration, Some(self.id)).await {
+                Ok((_, held)) => {
+                    *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+                    return Ok(());
+                }
+                Err(error @ CoordinatorError::Fenced(_)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(node = %self.id, %error, "cannot register a node again, trying");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    fn held(&self) -> Held {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn fenced(registration: &Registration) -> CoordinatorError {
+    let Registration { role, name, .. } = registration;
+    CoordinatorError::Fenced(format!("{} {name} left, or another process has its name", role.as_str()))
+}
+
+/// Puts the node's record. `again` is the id that a node has whose record is to be put once more.
+async fn register(
+    shared: &Shared,
+    registration: &Registration,
+    again: Option<NodeId>,
+) -> Result<(NodeId, Held), CoordinatorError> {
+    for _ in 0..ATTEMPTS {
+        let (id, name) = claim_name(shared, registration, again).await?;
+        let Registration { role, name: node_name, incarnation, address, rack } = registration.clone();
+        let key = shared.keys.record(RecordKey::Node(role, id));
+        let before = shared.store.get(&key).await?;
+        let node = StoredNode { node: Node { role, id, incarnation, address, rack }, name: node_name };
+
+        // The same process, back after its stream was cut: its lease and its record are still good.
+        if let Some(entry) = &before
+            && let Some(lease) = entry.lease
+            && decode_node(&entry.value).map_err(|error| unreadable(&key, error))? == node
+            && shared.store.keep_alive(lease).await.is_ok()
+        {
+            return Ok((id, Held { lease, since: entry.revision }));
+        }
+        let lease = shared.store.grant(shared.settings.node_lease).await?;
+        let txn = name.if_still(&key, before.as_ref()).put_leased(&key, encode_node(&node), lease);
+        match shared.store.commit(txn).await {
+            Ok(Commit::Done(since)) => {
+                if let Some(old) = before.and_then(|entry| entry.lease) {
+                    shared.forget_lease(old).await;
+                }
+                return Ok((id, Held { lease, since }));
+            }
+            Ok(Commit::Conflict) => {
+                metrics::write_conflict();
+                shared.forget_lease(lease).await;
+            }
+            Err(StoreError::LeaseLost(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(lost_races("the node"))
+}
+
+/// The id that goes with the registration's name, and the transaction that makes the name this process's.
+///
+/// Incarnations have no order. A process gets the name when it is the one that has it, or one that never had it; one
+/// that was replaced is fenced for good.
+async fn claim_name(
+    shared: &Shared,
+    registration: &Registration,
+    again: Option<NodeId>,
+) -> Result<(NodeId, Txn), CoordinatorError> {
+    let Registration { role, name, incarnation, .. } = registration;
+    let key = shared.keys.node_name(*role, name);
+    let entry = shared.store.get(&key).await?;
+    let claim = Txn::new().if_still(&key, entry.as_ref());
+    let Some(entry) = entry else {
+        if again.is_some() {
+            return Err(fenced(registration));
+        }
+        let (id, taken) = counters::next(shared, Counter::NodeId(*role), 1, 1).await?;
+        let id = i32::try_from(id).map_err(|_| CoordinatorError::Unavailable("node ids are used up".into()))?;
+        let name = NodeName { id, incarnation: *incarnation, replaced: Vec::new() };
+        return Ok((NodeId(id), claim.put(&key, encode_node_name(&name)).and(taken)));
+    };
+    let mut name = decode_node_name(&entry.value).map_err(|error| unreadable(&key, error))?;
+    let id = NodeId(name.id);
+    if name.replaced.contains(incarnation) || again.is_some_and(|again| again != id) {
+        return Err(fenced(registration));
+    }
+    if name.incarnation == *incarnation {
+        return Ok((id, claim));
+    }
+    name.replace(name.incarnation);
+    name.incarnation = *incarnation;
+    Ok((id, claim.put(&key, encode_node_name(&name))))
+}

@@ -1,0 +1,128 @@
+//! What is persisted: every key and every value, in one place.
+//!
+//! All keys begin with `/tidemark/<cluster>/`. Those under `state/` are the cluster state, which every coordinator
+//! watches and every service follows.
+//!
+//! | key | value | with a lease |
+//! |---|---|---|
+//! | `cluster-id` | the cluster's id, text | |
+//! | `state/nodes/<role>/<id>` | [`StoredNode`] | the node's |
+//! | `state/journals/<id>` | [`Journal`] | |
+//! | `state/topics/<uuid>` | [`Topic`] | |
+//! | `state/compaction` | [`Compaction`] | |
+//! | `topic-names/<name, . as _>` | [`TopicName`] | |
+//! | `node-names/<role>/<name>` | [`NodeName`] | |
+//! | `counters/<what>` | the next number, decimal text | |
+//! | `groups/`, `slots/` | reserved for consumer groups | |
+//!
+//! A value is JSON, `[version, {…}]`. A reader refuses a version that it does not know: an older coordinator leaves
+//! alone what a newer one wrote.
+
+mod values;
+
+use tidemark_model::{JournalId, NodeId, RecordKey, Role, TopicId};
+use uuid::Uuid;
+
+pub(crate) use values::{
+    BadValue, Compaction, NodeName, StoredNode, TopicName, decode_compaction, decode_counter, decode_journal,
+    decode_node, decode_node_name, decode_topic, decode_topic_name, encode_compaction, encode_counter, encode_journal,
+    encode_node, encode_node_name, encode_topic, encode_topic_name,
+};
+
+/// The keys of one cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    root: String,
+    state: String,
+}
+
+/// Numbers that are handed out once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counter {
+    ProducerId,
+    JournalId,
+    NodeId(Role),
+}
+
+/// What a key under `state/` is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StateKey {
+    Record(RecordKey),
+    Compaction,
+}
+
+impl Keys {
+    /// `cluster` is the part of the keys that tells clusters in one etcd apart, not the cluster's id.
+    pub(crate) fn new(cluster: &str) -> Self {
+        let root = format!("/tidemark/{cluster}/");
+        Self { state: format!("{root}state/"), root }
+    }
+
+    pub(crate) fn cluster_id(&self) -> String {
+        format!("{}cluster-id", self.root)
+    }
+
+    /// The prefix of the cluster state.
+    pub(crate) fn state(&self) -> &str {
+        &self.state
+    }
+
+    pub(crate) fn record(&self, key: RecordKey) -> String {
+        match key {
+            RecordKey::Node(role, id) => format!("{}nodes/{}/{id}", self.state, role.as_str()),
+            RecordKey::Journal(id) => format!("{}{id}", self.journals()),
+            RecordKey::Topic(id) => format!("{}topics/{id}", self.state),
+        }
+    }
+
+    pub(crate) fn journals(&self) -> String {
+        format!("{}journals/", self.state)
+    }
+
+    pub(crate) fn compaction(&self) -> String {
+        format!("{}compaction", self.state)
+    }
+
+    /// Kafka's metric names make `.` of `_`, so two topics may not differ only in that: they share a key here.
+    pub(crate) fn topic_name(&self, name: &str) -> String {
+        format!("{}topic-names/{}", self.root, name.replace('.', "_"))
+    }
+
+    pub(crate) fn node_name(&self, role: Role, name: &str) -> String {
+        format!("{}node-names/{}/{name}", self.root, role.as_str())
+    }
+
+    pub(crate) fn counter(&self, counter: Counter) -> String {
+        match counter {
+            Counter::ProducerId => format!("{}counters/producer-id", self.root),
+            Counter::JournalId => format!("{}counters/journal-id", self.root),
+            Counter::NodeId(role) => format!("{}counters/{}-id", self.root, role.as_str()),
+        }
+    }
+
+    /// What a key of the cluster state is of. None for what a newer version may have put there.
+    pub(crate) fn parse_state(&self, key: &str) -> Option<StateKey> {
+        let (kind, rest) = match key.strip_prefix(&self.state)?.split_once('/') {
+            Some(parts) => parts,
+            None if key.ends_with("compaction") => return Some(StateKey::Compaction),
+            None => return None,
+        };
+        let record = match kind {
+            "nodes" => {
+                let (role, id) = rest.split_once('/')?;
+                RecordKey::Node(parse_role(role)?, NodeId(id.parse().ok()?))
+            }
+            "journals" => RecordKey::Journal(JournalId(rest.parse().ok()?)),
+            "topics" => RecordKey::Topic(TopicId(Uuid::try_parse(rest).ok()?)),
+            _ => return None,
+        };
+        Some(StateKey::Record(record))
+    }
+}
+
+fn parse_role(role: &str) -> Option<Role> {
+    [Role::Gateway, Role::Broker, Role::Storage, Role::Coordinator].into_iter().find(|known| known.as_str() == role)
+}
+
+#[cfg(test)]
+mod tests;

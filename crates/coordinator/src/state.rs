@@ -1,0 +1,241 @@
+//! The cluster state as this coordinator has it, with the last changes for those who follow it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tidemark_model::{ClusterState, ClusterUpdate, JournalId, Node, NodeId, Record, RecordKey, Role};
+use tokio::sync::watch;
+
+use crate::journals::NO_LEADER;
+use crate::metrics;
+use crate::placement::Candidate;
+use crate::records::{Keys, StateKey, decode_journal, decode_node, decode_topic};
+use crate::store::{Changes, Entry, Event, Snapshot};
+
+/// Changes that are kept for followers to resume after. One who missed more gets a snapshot, which is bounded too.
+const MAX_HISTORY: usize = 4_096;
+
+/// All changes of one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Delta {
+    pub(crate) revision: u64,
+    pub(crate) upserts: Vec<Record>,
+    pub(crate) removals: Vec<RecordKey>,
+}
+
+impl Delta {
+    pub(crate) fn to_update(&self) -> ClusterUpdate {
+        let Self { revision, upserts, removals } = self.clone();
+        ClusterUpdate::Delta { revision, upserts, removals }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    keys: Keys,
+    inner: Mutex<Inner>,
+    /// The revision of what is known; none until it was loaded.
+    revision: watch::Sender<Option<u64>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    cluster: ClusterState,
+    history: VecDeque<Arc<Delta>>,
+    /// Every change after this revision is in the history.
+    base: u64,
+    /// Partitions on each journal.
+    loads: BTreeMap<JournalId, usize>,
+    topics: usize,
+}
+
+/// What a follower at some revision gets next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// It has everything.
+    Nothing,
+    Deltas(Vec<Arc<Delta>>),
+    /// What it needs is no longer kept.
+    TooOld,
+    /// It knows more than this coordinator does yet.
+    Ahead,
+}
+
+impl State {
+    pub(crate) fn new(keys: Keys) -> Self {
+        let inner = Inner {
+            cluster: ClusterState::default(),
+            history: VecDeque::new(),
+            base: 0,
+            loads: BTreeMap::new(),
+            topics: 0,
+        };
+        Self { keys, inner: Mutex::new(inner), revision: watch::Sender::new(None) }
+    }
+
+    /// The revision as it moves.
+    pub(crate) fn revisions(&self) -> watch::Receiver<Option<u64>> {
+        self.revision.subscribe()
+    }
+
+    pub(crate) fn revision(&self) -> Option<u64> {
+        *self.revision.borrow()
+    }
+
+    pub(crate) fn cluster_id(&self) -> String {
+        self.inner().cluster.cluster_id.clone()
+    }
+
+    pub(crate) fn node(&self, role: Role, id: NodeId) -> Option<Arc<Node>> {
+        self.inner().cluster.node(role, id).cloned()
+    }
+
+    /// The whole state. Its records are shared, its maps are not.
+    pub(crate) fn cluster(&self) -> ClusterState {
+        self.inner().cluster.clone()
+    }
+
+    /// The journals that may get partitions, with what they carry.
+    pub(crate) fn journals(&self) -> Vec<Candidate> {
+        let inner = self.inner();
+        let journals = inner.cluster.journals().filter(|journal| journal.leader != NO_LEADER);
+        journals
+            .map(|journal| Candidate {
+                id: journal.id,
+                replicas: journal.replicas.len(),
+                live: inner.cluster.node(Role::Storage, journal.leader).is_some(),
+                partitions: inner.loads.get(&journal.id).copied().unwrap_or(0),
+            })
+            .collect()
+    }
+
+    /// Waits until the state has this revision, for `patience` at most.
+    pub(crate) async fn reached(&self, revision: u64, patience: Duration) -> bool {
+        let mut revisions = self.revisions();
+        let reached = revisions.wait_for(|known| known.is_some_and(|known| known >= revision));
+        matches!(tokio::time::timeout(patience, reached).await, Ok(Ok(_)))
+    }
+
+    pub(crate) fn after(&self, revision: u64) -> Next {
+        let inner = self.inner();
+        if revision > inner.cluster.revision {
+            return Next::Ahead;
+        }
+        if revision < inner.base {
+            return Next::TooOld;
+        }
+        let from = inner.history.partition_point(|delta| delta.revision <= revision);
+        let deltas: Vec<Arc<Delta>> = inner.history.range(from..).cloned().collect();
+        if deltas.is_empty() { Next::Nothing } else { Next::Deltas(deltas) }
+    }
+
+    /// Takes over a snapshot. Followers get what differs as one delta, so that their streams go on.
+    pub(crate) fn replace(&self, cluster_id: &str, snapshot: &Snapshot) {
+        let records: Vec<Record> = snapshot.entries.iter().filter_map(|entry| self.record(entry)).collect();
+        let stored: BTreeSet<&str> = snapshot.entries.iter().map(|entry| entry.key.as_str()).collect();
+        let mut inner = self.inner();
+        let first = self.revision().is_none();
+        if !first && snapshot.revision <= inner.cluster.revision {
+            return;
+        }
+        let known = inner.cluster.records().map(|record| record.key());
+        let removals = known.filter(|key| !stored.contains(self.keys.record(*key).as_str())).collect();
+        let upserts = records.into_iter().filter(|record| !has(&inner.cluster, record)).collect();
+        inner.cluster.cluster_id = cluster_id.to_owned();
+        if first {
+            inner.base = snapshot.revision;
+        }
+        inner.apply(Delta { revision: snapshot.revision, upserts, removals }, !first);
+        drop(inner);
+        self.publish();
+    }
+
+    /// Applies the changes of one revision.
+    pub(crate) fn apply(&self, changes: &Changes) {
+        let mut delta = Delta { revision: changes.revision, upserts: Vec::new(), removals: Vec::new() };
+        for event in &changes.events {
+            match event {
+                Event::Put(entry) => delta.upserts.extend(self.record(entry)),
+                Event::Delete(key) => {
+                    if let Some(StateKey::Record(key)) = self.keys.parse_state(key) {
+                        delta.removals.push(key);
+                    }
+                }
+            }
+        }
+        self.inner().apply(delta, true);
+        self.publish();
+    }
+
+    fn publish(&self) {
+        let inner = self.inner();
+        let (revision, cluster) = (inner.cluster.revision, &inner.cluster);
+        let roles = [Role::Gateway, Role::Broker, Role::Storage, Role::Coordinator];
+        let nodes = roles.iter().map(|role| cluster.nodes(*role).count()).sum();
+        metrics::state_changed(revision, nodes, cluster.journals().count(), inner.topics, inner.loads.values().sum());
+        drop(inner);
+        self.revision.send_replace(Some(revision));
+    }
+
+    /// What an entry says. What cannot be read is left as it was known before, and told to the operator.
+    fn record(&self, entry: &Entry) -> Option<Record> {
+        let record = match self.keys.parse_state(&entry.key)? {
+            StateKey::Compaction => return None,
+            StateKey::Record(RecordKey::Node(..)) => decode_node(&entry.value).map(|stored| Record::Node(stored.node)),
+            StateKey::Record(RecordKey::Journal(_)) => decode_journal(&entry.value).map(Record::Journal),
+            StateKey::Record(RecordKey::Topic(_)) => decode_topic(&entry.value).map(Record::Topic),
+        };
+        record.inspect_err(|error| tracing::error!(key = entry.key, %error, "cannot read a record of the state")).ok()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics between two changes that belong together.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn apply(&mut self, delta: Delta, keep: bool) {
+        for key in &delta.removals {
+            self.count(*key, -1);
+            self.cluster.remove(*key);
+        }
+        for record in &delta.upserts {
+            self.count(record.key(), -1);
+            self.cluster.upsert(record.clone());
+            self.count(record.key(), 1);
+        }
+        self.cluster.revision = delta.revision;
+        if !keep {
+            return;
+        }
+        self.history.push_back(Arc::new(delta));
+        if self.history.len() > MAX_HISTORY
+            && let Some(oldest) = self.history.pop_front()
+        {
+            self.base = oldest.revision;
+        }
+    }
+
+    fn count(&mut self, key: RecordKey, by: isize) {
+        let RecordKey::Topic(id) = key else { return };
+        let Some(topic) = self.cluster.topic(id) else { return };
+        self.topics = self.topics.saturating_add_signed(by);
+        for partition in &topic.partitions {
+            let load = self.loads.entry(partition.journal).or_default();
+            *load = load.saturating_add_signed(by);
+        }
+    }
+}
+
+fn has(cluster: &ClusterState, record: &Record) -> bool {
+    match record {
+        Record::Node(node) => cluster.node(node.role, node.id).is_some_and(|known| **known == *node),
+        Record::Journal(journal) => cluster.journal(journal.id).is_some_and(|known| **known == *journal),
+        Record::Topic(topic) => cluster.topic(topic.id).is_some_and(|known| **known == *topic),
+    }
+}
+
+#[cfg(test)]
+mod tests;
