@@ -1,5 +1,6 @@
 //! One module for each subcommand.
 
+pub(crate) mod bench;
 pub(crate) mod e2e;
 pub(crate) mod integration;
 pub(crate) mod test;

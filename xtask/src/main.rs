@@ -26,6 +26,8 @@ enum Command {
     E2e(commands::e2e::Args),
     /// The four services as processes with etcd and an S3 server: the end-to-end suite, then the fault tests.
     Integration(commands::integration::Args),
+    /// Apache Kafka 4.2, standalone and the four services, measured by turns with one client.
+    Bench(commands::bench::Args),
     /// Fetches or builds the outside servers that tests use, and prints where they are.
     Tools,
 }
@@ -37,6 +39,7 @@ fn main() -> Result<()> {
         Command::Up(args) => commands::up::run(&args),
         Command::E2e(args) => commands::e2e::run(&args),
         Command::Integration(args) => commands::integration::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
         Command::Tools => commands::tools::run(),
     }
 }

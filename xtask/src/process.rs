@@ -65,11 +65,13 @@ pub fn http_get(address: &str, path: &str) -> Result<(u16, String)> {
     Ok((status, body.to_owned()))
 }
 
-/// How many bytes and CPU a process has used.
+/// How much memory and CPU a process has used.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
+    /// User and system time of all its threads.
     pub cpu: Duration,
     pub resident_bytes: u64,
+    pub peak_resident_bytes: u64,
 }
 
 /// A running server. Dropping it kills it.
@@ -149,15 +151,35 @@ impl Drop for Process {
     }
 }
 
-/// Sums of `/proc/PID/stat`: user and system time of all threads, and the resident pages.
 fn usage(pid: u32) -> Option<Usage> {
-    /// Linux counts both in these units on every machine we know (`getconf CLK_TCK`, `getconf PAGESIZE`).
+    /// `getconf CLK_TCK` of every Linux we know.
     const TICKS_PER_SECOND: u64 = 100;
-    const PAGE: u64 = 4096;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the name in brackets and may hold anything.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
-    let ticks = number(11)? + number(12)?;
-    Some(Usage { cpu: Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND), resident_bytes: number(21)? * PAGE })
+    let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
+    let cpu = Duration::from_millis((ticks(11)? + ticks(12)?) * 1000 / TICKS_PER_SECOND);
+
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kilobytes = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().ok()
+    };
+    Some(Usage { cpu, resident_bytes: kilobytes("VmRSS")? * 1024, peak_resident_bytes: kilobytes("VmHWM")? * 1024 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_usage_is_read() {
+        let usage = usage(std::process::id()).expect("this process is there");
+        assert!(usage.resident_bytes > 100_000 && usage.peak_resident_bytes >= usage.resident_bytes);
+    }
+
+    #[test]
+    fn free_ports_differ() {
+        assert_ne!(free_port(), free_port());
+    }
 }

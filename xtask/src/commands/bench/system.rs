@@ -1,0 +1,108 @@
+//! The systems that are compared, behind one face.
+
+use std::fmt::{self, Display, Formatter};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use xtask::cluster::{Kafka, Options, Services, Standalone};
+use xtask::process::{self, Usage};
+
+/// What cargo is told to build.
+pub(super) const PACKAGES: [&str; 10] = [
+    "--package",
+    "tidemark",
+    "--package",
+    "tidemark-gateway",
+    "--package",
+    "tidemark-broker",
+    "--package",
+    "tidemark-storage",
+    "--package",
+    "tidemark-coordinator",
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(super) enum Kind {
+    Kafka,
+    Standalone,
+    Services,
+}
+
+impl Display for Kind {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Kafka => "Apache Kafka 4.2",
+            Self::Standalone => "Tidemark standalone",
+            Self::Services => "Tidemark, four processes",
+        })
+    }
+}
+
+pub(super) enum System {
+    Kafka(Kafka),
+    Standalone(Standalone),
+    Services(Box<Services>, Duration),
+}
+
+impl System {
+    pub(super) fn start(kind: Kind, binaries: &Path, dir: &Path) -> Result<Self> {
+        Ok(match kind {
+            Kind::Kafka => Self::Kafka(Kafka::start(dir)?),
+            Kind::Standalone => Self::Standalone(Standalone::start(&binaries.join("tidemark"), dir)?),
+            Kind::Services => {
+                let options = Options { brokers: 1, gateways: 1, ..Options::default() };
+                let began = Instant::now();
+                let services = Services::start(binaries, dir, &options)?;
+                Self::Services(Box::new(services), began.elapsed())
+            }
+        })
+    }
+
+    pub(super) fn bootstrap(&self) -> &str {
+        match self {
+            Self::Kafka(kafka) => &kafka.bootstrap,
+            Self::Standalone(standalone) => &standalone.bootstrap,
+            Self::Services(services, _) => &services.bootstrap,
+        }
+    }
+
+    /// For the four processes, etcd and the S3 server included.
+    pub(super) fn started_in(&self) -> Duration {
+        match self {
+            Self::Kafka(kafka) => kafka.started_in,
+            Self::Standalone(standalone) => standalone.started_in,
+            Self::Services(_, started_in) => *started_in,
+        }
+    }
+
+    /// User and system time of the servers so far. etcd and the S3 server are outside.
+    pub(super) fn cpu(&self) -> Duration {
+        self.usages().iter().map(|usage| usage.cpu).sum()
+    }
+
+    pub(super) fn resident(&self) -> f64 {
+        self.usages().iter().map(|usage| usage.resident_bytes as f64).sum()
+    }
+
+    pub(super) fn peak_resident(&self) -> f64 {
+        self.usages().iter().map(|usage| usage.peak_resident_bytes as f64).sum()
+    }
+
+    pub(super) fn log(&self) -> String {
+        match self {
+            Self::Kafka(kafka) => kafka.process.log(),
+            Self::Standalone(standalone) => standalone.process.log(),
+            Self::Services(services, _) => services.logs(),
+        }
+    }
+
+    fn usages(&self) -> Vec<Usage> {
+        let of = |process: &process::Process| vec![process.usage()];
+        match self {
+            Self::Kafka(kafka) => of(&kafka.process),
+            Self::Standalone(standalone) => of(&standalone.process),
+            Self::Services(services, _) => services.usage().into_values().collect(),
+        }
+    }
+}
