@@ -19,7 +19,7 @@ pub(crate) async fn allocate_producer_ids(shared: &Shared, count: u32) -> Result
     }
     for _ in 0..ATTEMPTS {
         // When the outcome of the commit is not known, the ids may be gone: nobody gets them.
-        let (first, txn) = next(shared, Counter::ProducerId, 0, i64::from(count)).await?;
+        let (first, txn) = next(shared, Counter::Producers, 0, i64::from(count)).await?;
         if let Commit::Done(_) = shared.store.commit(txn).await? {
             return Ok(first..first + i64::from(count));
         }

@@ -1,5 +1,6 @@
 //! Keeps the state up to date with the store, and the store's history short.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use futures::StreamExt;
 
 use crate::error::Error;
 use crate::metrics;
+use crate::nodes;
 use crate::records::{Compaction, decode_compaction, encode_compaction};
 use crate::service::{Shared, Status};
 use crate::store::{Commit, Snapshot, StoreError, Txn};
@@ -71,17 +73,23 @@ async fn cluster_id(shared: &Shared) -> Result<String, Error> {
     }
 }
 
-/// Has the store forget its history now and then. One of the coordinators does it.
+/// Has the store forget its history, and brokers that are gone, now and then. One of the coordinators does it.
 ///
 /// The record of it is part of the state: writing it first moves every watch above what is forgotten, also when
 /// nothing else has changed in the state for long.
 pub(crate) async fn compact(shared: &Shared) {
-    let mut last = None;
+    let (mut last, mut away) = (None, BTreeSet::new());
     loop {
         tokio::time::sleep(COMPACTION_INTERVAL).await;
-        match compact_once(shared, last).await {
-            Ok(written) => last = written,
-            Err(error) => tracing::warn!(%error, "cannot compact the store's history"),
+        if !shared.loaded() {
+            continue;
+        }
+        let done = async {
+            last = compact_once(shared, last).await?;
+            nodes::sweep(shared, &mut away).await
+        };
+        if let Err(error) = done.await {
+            tracing::warn!(%error, "cannot compact the store");
         }
     }
 }

@@ -53,7 +53,7 @@ async fn plan(shared: &Shared, replica: Replica) -> Result<(Journal, Txn), Coord
             (journal, change)
         }
         None => {
-            let (id, taken) = counters::next(shared, Counter::JournalId, 1, 1).await?;
+            let (id, taken) = counters::next(shared, Counter::Journals, 1, 1).await?;
             let id = u32::try_from(id).map_err(|_| CoordinatorError::Unavailable("journal ids are used up".into()))?;
             let copies = vec![replica];
             let journal =

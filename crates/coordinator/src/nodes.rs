@@ -3,6 +3,7 @@
 mod feed;
 mod membership;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::stream::{BoxStream, StreamExt};
@@ -15,7 +16,7 @@ use crate::error::{lost_races, unreadable};
 use crate::metrics;
 use crate::records::{NodeName, decode_node, decode_node_name, encode_node_name};
 use crate::service::{ATTEMPTS, Shared};
-use crate::store::{Commit, Txn};
+use crate::store::{Commit, StoreError, Txn};
 
 /// Updates that wait for one follower, each a snapshot's chunk at most. A slower one stops us from reading more for it.
 const UPDATES_IN_FLIGHT: usize = 4;
@@ -105,6 +106,29 @@ pub(crate) async fn leave(shared: &Shared, role: Role, id: NodeId, incarnation: 
         metrics::write_conflict();
     }
     Err(lost_races("the node"))
+}
+
+/// Forgets brokers that ended without leaving. Their names are random ones, so nobody else would.
+///
+/// `away` has the names without a node that the sweep before found: what is away for two sweeps is gone for good.
+pub(crate) async fn sweep(shared: &Shared, away: &mut BTreeSet<String>) -> Result<(), StoreError> {
+    let before = std::mem::take(away);
+    for entry in shared.store.range(&shared.keys.node_names(Role::Broker)).await?.entries {
+        let Ok(name) = decode_node_name(&entry.value) else { continue };
+        let id = NodeId(name.id);
+        if shared.state.node(Role::Broker, id).is_some() {
+            continue;
+        }
+        if before.contains(&entry.key) {
+            let node = shared.keys.record(RecordKey::Node(Role::Broker, id));
+            let txn = Txn::new().if_absent(node).if_still(&entry.key, Some(&entry)).delete(&entry.key);
+            // In a conflict it has come back.
+            let _ = shared.store.commit(txn).await?;
+        } else {
+            away.insert(entry.key);
+        }
+    }
+    Ok(())
 }
 
 impl NodeName {

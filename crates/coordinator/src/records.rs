@@ -39,9 +39,9 @@ pub(crate) struct Keys {
 /// Numbers that are handed out once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Counter {
-    ProducerId,
-    JournalId,
-    NodeId(Role),
+    Producers,
+    Journals,
+    Nodes(Role),
 }
 
 /// What a key under `state/` is of.
@@ -89,14 +89,18 @@ impl Keys {
     }
 
     pub(crate) fn node_name(&self, role: Role, name: &str) -> String {
-        format!("{}node-names/{}/{name}", self.root, role.as_str())
+        format!("{}{name}", self.node_names(role))
+    }
+
+    pub(crate) fn node_names(&self, role: Role) -> String {
+        format!("{}node-names/{}/", self.root, role.as_str())
     }
 
     pub(crate) fn counter(&self, counter: Counter) -> String {
         match counter {
-            Counter::ProducerId => format!("{}counters/producer-id", self.root),
-            Counter::JournalId => format!("{}counters/journal-id", self.root),
-            Counter::NodeId(role) => format!("{}counters/{}-id", self.root, role.as_str()),
+            Counter::Producers => format!("{}counters/producer-id", self.root),
+            Counter::Journals => format!("{}counters/journal-id", self.root),
+            Counter::Nodes(role) => format!("{}counters/{}-id", self.root, role.as_str()),
         }
     }
 

@@ -167,7 +167,7 @@ async fn claim_name(
         if again.is_some() {
             return Err(fenced(registration));
         }
-        let (id, taken) = counters::next(shared, Counter::NodeId(*role), 1, 1).await?;
+        let (id, taken) = counters::next(shared, Counter::Nodes(*role), 1, 1).await?;
         let id = i32::try_from(id).map_err(|_| CoordinatorError::Unavailable("node ids are used up".into()))?;
         let name = NodeName { id, incarnation: *incarnation, replaced: Vec::new() };
         return Ok((NodeId(id), claim.put(&key, encode_node_name(&name)).and(taken)));

@@ -47,8 +47,8 @@ struct Core {
 impl Embedded {
     /// Opens the file, or creates it. Keys that had a lease are gone: their owner was a process that has ended.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let source = Source::path(path.as_ref());
-        let shared = tokio::task::spawn_blocking(move || Shared::open(source))
+        let path = path.as_ref().to_owned();
+        let shared = tokio::task::spawn_blocking(move || Shared::open(Source::path(&path)?))
             .await
             .map_err(|error| StoreError::Failed(error.to_string()))??;
         Ok(Self::start(shared, false))

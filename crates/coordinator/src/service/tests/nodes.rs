@@ -11,13 +11,16 @@ on_both! { cases:
     who_resumes_too_late_gets_a_snapshot;
     who_follows_hears_now_and_then_that_nothing_changed;
     a_compacted_history_cuts_nobody_off;
+    a_broker_that_ended_without_leaving_is_forgotten_in_the_end;
 }
 
 mod cases {
+    use futures::StreamExt;
     use tidemark_model::{Coordinator, CoordinatorError, NodeId, Role};
 
     use super::super::harness::*;
     use crate::follow::compact_once;
+    use crate::nodes::sweep;
     use crate::store::LeaseId;
 
     const HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
@@ -86,7 +89,6 @@ mod cases {
             node.until(|state| alive(state, role, id)).await;
             let lease = lease_of(&store, role, id).await;
             let before = node.state.revision;
-            drop(node.state.clone());
             let seen = node.state.clone();
             drop(node);
             let again = Node::try_join(&b, me, Some(seen)).await.unwrap();
@@ -184,11 +186,28 @@ mod cases {
             last.0 = compact_once(&a.shared, last.0).await.unwrap();
             last.1 = compact_once(&b.shared, last.1).await.unwrap();
         }
-        use futures::StreamExt;
         let forgotten = within(store.watch("/", first).next()).await;
         assert_eq!(forgotten, Some(Err(crate::store::StoreError::Compacted)));
         let created = create(&a, new("after")).await.unwrap();
         node.until_revision(created.revision).await;
         assert_eq!((node.state.topics().count(), node.snapshots), (21, 1));
+    }
+
+    pub(super) async fn a_broker_that_ended_without_leaving_is_forgotten_in_the_end(store: Store) {
+        let service = coordinator(&store).await;
+        let mut observer = Node::observer(&service, "g").await;
+        let gone = Node::join(&service, registration(Role::Broker, "gone", 1)).await.id;
+        let stays = Node::join(&service, registration(Role::Broker, "stays", 2)).await;
+        observer.until(|state| alive(state, Role::Broker, stays.id)).await;
+        observer.until(|state| !alive(state, Role::Broker, gone)).await;
+        let names = async || {
+            let entries = store.range("/tidemark/main/node-names/").await.unwrap().entries;
+            entries.into_iter().filter_map(|entry| entry.key.rsplit('/').next().map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let mut away = std::collections::BTreeSet::new();
+        sweep(&service.shared, &mut away).await.unwrap();
+        assert_eq!(names().await, ["gone", "stays", "g"], "it may come back yet");
+        sweep(&service.shared, &mut away).await.unwrap();
+        assert_eq!(names().await, ["stays", "g"]);
     }
 }

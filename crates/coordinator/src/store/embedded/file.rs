@@ -1,6 +1,7 @@
 //! The file: one table of entries, one of numbers, a revision for each commit.
 
 use std::path::Path;
+use std::{fs, io};
 
 use bytes::Bytes;
 use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition};
@@ -29,9 +30,12 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn path(path: &Path) -> Self {
-        let (name, path) = (path.display().to_string(), path.to_owned());
-        Self::new(name, Box::new(move || Builder::new().set_cache_size(CACHE_BYTES).create(&path)))
+    /// A file at `path`, whose directory is made where there is none.
+    pub(super) fn path(path: &Path) -> Result<Self, StoreError> {
+        let name = path.display().to_string();
+        durable(path).map_err(|error| StoreError::Failed(format!("{name}: {error}")))?;
+        let path = path.to_owned();
+        Ok(Self::new(name, Box::new(move || Builder::new().set_cache_size(CACHE_BYTES).create(&path))))
     }
 
     pub(super) fn memory() -> Self {
@@ -182,6 +186,14 @@ impl File {
         }
         result.map_err(|error| store_error(&self.source.name, error))
     }
+}
+
+/// Makes the file when there is none, so that its name in the directory outlives a loss of power too.
+fn durable(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    fs::File::open(directory)?.sync_all()
 }
 
 fn apply(
