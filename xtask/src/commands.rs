@@ -1,6 +1,7 @@
 //! One module for each subcommand.
 
 pub(crate) mod bench;
+pub(crate) mod conformance;
 pub(crate) mod e2e;
 pub(crate) mod integration;
 pub(crate) mod test;

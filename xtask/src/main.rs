@@ -28,6 +28,8 @@ enum Command {
     Integration(commands::integration::Args),
     /// Apache Kafka 4.2, standalone and the four services, measured by turns with one client.
     Bench(commands::bench::Args),
+    /// Clients in other languages, each with its defaults.
+    Conformance(commands::conformance::Args),
     /// Fetches or builds the outside servers that tests use, and prints where they are.
     Tools,
 }
@@ -40,6 +42,7 @@ fn main() -> Result<()> {
         Command::E2e(args) => commands::e2e::run(&args),
         Command::Integration(args) => commands::integration::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Conformance(args) => commands::conformance::run(&args),
         Command::Tools => commands::tools::run(),
     }
 }

@@ -1,0 +1,3 @@
+module tidemark/conformance
+
+go 1.24
