@@ -53,6 +53,16 @@ where
         Ok(config) => config,
         Err(error) => return refuse(service, &error.into(), EXIT_CONFIG),
     };
+    start(service, config, run)
+}
+
+/// What [`main`] does with a configuration that it has read.
+pub fn start<C, F, Fut>(service: &'static str, config: C, run: F) -> ExitCode
+where
+    C: ServiceConfig,
+    F: FnOnce(C, Host) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime.context("starting the runtime").and_then(|runtime| runtime.block_on(host(service, config, run))) {
         Ok(code) => code,
