@@ -1,0 +1,116 @@
+//! What a user may set on a standalone, and what the four services in it get of that.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tidemark_runtime::ServiceConfig;
+use tidemark_runtime::telemetry::Telemetry;
+
+/// Records in memory for readers at the tail. Storage and broker are in one process and hold the same bytes, so that
+/// each bound covers the other.
+const TAIL_BYTES: usize = 64 << 20;
+/// Memory for what was read from the object store, which the page cache has too.
+const COLD_BYTES: usize = 32 << 20;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where everything that lasts is.
+    pub data_dir: PathBuf,
+    /// Where Kafka clients connect, `host:port`.
+    pub listen: String,
+    /// What Kafka clients are told to connect to instead of `listen`, where they cannot reach that.
+    pub advertise: String,
+    /// Where `/livez`, `/readyz` and `/metrics` are served.
+    pub http: String,
+    /// Whether a topic that does not exist is created when a client asks for it by name
+    /// (`auto.create.topics.enable`).
+    pub auto_create_topics: bool,
+    /// Partitions of topics that are created without saying how many.
+    pub num_partitions: i32,
+    /// Bytes of committed records that go to the object store at once.
+    pub segment_bytes: u64,
+    /// Milliseconds after which fewer go.
+    pub segment_ms: u64,
+    /// Bytes that the write-ahead log may take. When it has them, producers are told to wait.
+    pub wal_max_bytes: u64,
+    pub telemetry: Telemetry,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let gateway = tidemark_gateway::Config::default();
+        let storage = tidemark_storage::Config::default();
+        Self {
+            data_dir: "tidemark-data".into(),
+            listen: gateway.listen,
+            advertise: gateway.advertise,
+            http: gateway.http,
+            auto_create_topics: true,
+            num_partitions: tidemark_coordinator::Settings::default().num_partitions,
+            segment_bytes: storage.segment_bytes,
+            segment_ms: storage.segment_ms,
+            wal_max_bytes: storage.wal_max_bytes,
+            telemetry: Telemetry::default(),
+        }
+    }
+}
+
+impl ServiceConfig for Config {
+    fn http(&self) -> &str {
+        &self.http
+    }
+
+    fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+}
+
+impl Config {
+    pub fn gateway(&self) -> tidemark_gateway::Config {
+        tidemark_gateway::Config { auto_create_topics: self.auto_create_topics, ..tidemark_gateway::Config::default() }
+    }
+
+    pub fn broker(&self) -> tidemark_broker::Config {
+        tidemark_broker::Config {
+            tail_bytes: TAIL_BYTES,
+            cache_memory_bytes: COLD_BYTES,
+            ..tidemark_broker::Config::default()
+        }
+    }
+
+    pub fn storage(&self) -> tidemark_storage::Config {
+        tidemark_storage::Config {
+            segment_bytes: self.segment_bytes,
+            segment_ms: self.segment_ms,
+            wal_max_bytes: self.wal_max_bytes,
+            memory_bytes: TAIL_BYTES as u64,
+            ..tidemark_storage::Config::default()
+        }
+    }
+
+    pub fn coordinator(&self) -> tidemark_coordinator::Settings {
+        let defaults = tidemark_coordinator::Settings::default();
+        tidemark_coordinator::Settings { num_partitions: self.num_partitions.max(1), ..defaults }
+    }
+
+    /// The write-ahead log.
+    pub fn storage_dir(&self) -> PathBuf {
+        self.data_dir.join("storage")
+    }
+
+    /// What a bucket has elsewhere.
+    pub fn objects_dir(&self) -> PathBuf {
+        self.data_dir.join("objects")
+    }
+
+    /// What etcd has elsewhere.
+    pub fn metadata_file(&self) -> PathBuf {
+        self.data_dir.join("metadata").join("store.redb")
+    }
+
+    /// The data directory as it is told to people: as they gave it.
+    pub fn shown_dir(&self) -> std::path::Display<'_> {
+        Path::display(&self.data_dir)
+    }
+}

@@ -1,0 +1,89 @@
+//! The `tidemark` command.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tidemark::{Config, standalone};
+use tidemark_runtime::config::{self, Sources};
+use tidemark_runtime::service;
+
+/// Exit code for a configuration that cannot be used, as of the services.
+const EXIT_CONFIG: u8 = 2;
+
+/// Kafka-compatible event streaming on object storage.
+#[derive(Debug, Parser)]
+#[command(name = "tidemark", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs all four services in this process, with all state in one directory.
+    Standalone(Standalone),
+}
+
+/// Flags win over the environment (TIDEMARK_LISTEN sets `listen`), the environment over the file.
+#[derive(Debug, Args)]
+struct Standalone {
+    /// Where everything that lasts is; ./tidemark-data when not given.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Where Kafka clients connect; 127.0.0.1:9092 when not given.
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Where /livez, /readyz and /metrics are served; 127.0.0.1:9102 when not given.
+    #[arg(long, value_name = "HOST:PORT")]
+    http: Option<String>,
+    /// Reads the configuration from a TOML file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Prints the configuration that results, and exits.
+    #[arg(long)]
+    print_config: bool,
+}
+
+fn main() -> ExitCode {
+    let Command::Standalone(args) = Cli::parse().command;
+    match prepare(args) {
+        Ok(Some(config)) => {
+            let dir = config.shown_dir().to_string();
+            service::start("tidemark", config, |config, host| {
+                standalone::run(config, host, move |address| announce(address, &dir))
+            })
+        }
+        Ok(None) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidemark: {error}");
+            ExitCode::from(EXIT_CONFIG)
+        }
+    }
+}
+
+/// The configuration to run with; nothing when it was only to be printed.
+fn prepare(args: Standalone) -> Result<Option<Config>, config::ConfigError> {
+    let Standalone { data_dir, listen, http, config: file, print_config } = args;
+    let flags = [("data_dir", data_dir), ("listen", listen), ("http", http)];
+    let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+    let config: Config = Sources { file, env: config::process_env(), flags }.resolve()?;
+    if print_config {
+        print(&config::to_toml(&config)?);
+        return Ok(None);
+    }
+    Ok(Some(config))
+}
+
+fn announce(address: &str, dir: &str) {
+    print(&format!(
+        "Tidemark is ready on {address}, with its data in {dir}. Try: \
+         echo hello | kcat -b {address} -P -t greetings && kcat -b {address} -C -t greetings -o beginning -e\n"
+    ));
+}
+
+fn print(text: &str) {
+    // Nobody is left to tell when standard output is gone.
+    let _ = io::stdout().write_all(text.as_bytes());
+}
