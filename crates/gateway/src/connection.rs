@@ -195,7 +195,7 @@ where
         };
         let api = gateway.metrics.api(header.api_key);
         api.started(bytes);
-        let turn = turns.take(handlers::order(header.api_key));
+        let turn = turns.take(handlers::order(header.api_key, bytes));
         let answer = match handlers::dispatch(&gateway, header, body, turn, peer) {
             Ok(answer) => answer,
             Err(ended) => return ended,
@@ -207,6 +207,3 @@ where
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -18,24 +18,29 @@ mod metadata;
 mod offset_for_leader_epoch;
 mod produce;
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tidemark_wire::EncodeError;
 use tidemark_wire::api::{self, ApiKey};
 use tidemark_wire::error::ErrorCode;
+use tidemark_wire::fetch::FetchRequest;
 use tidemark_wire::frame::{RequestHeader, ResponseFrame};
 use tidemark_wire::messages::{KafkaResponse, encode_response};
+use tidemark_wire::produce::ProduceRequest;
 use tidemark_wire::request::Request;
+use tidemark_wire::{DecodeError, EncodeError};
 use tracing::Instrument as _;
 
 use crate::connection::{Answer, Ended, Order, Turn};
 use crate::metrics;
 use crate::service::Gateway;
+
+/// Decoded, a request may take a hundred times its bytes. Of those over this many, where that matters, the process
+/// handles one at a time. Produce and Fetch do not grow.
+const LARGE_REQUEST: usize = 256 << 10;
 
 /// One request, for its handler.
 #[derive(Clone)]
@@ -48,10 +53,11 @@ pub(crate) struct Call {
 }
 
 /// What a request may overlap with, beside others of its connection.
-pub(crate) fn order(api: ApiKey) -> Order {
+pub(crate) fn order(api: ApiKey, bytes: usize) -> Order {
     match api {
         ApiKey::Produce => Order::Append,
         ApiKey::Fetch => Order::LargeRead,
+        _ if bytes > LARGE_REQUEST => Order::Change,
         // Metadata may create topics, and nobody is harmed by two at once that do.
         ApiKey::ApiVersions
         | ApiKey::Metadata
@@ -65,7 +71,8 @@ pub(crate) fn order(api: ApiKey) -> Order {
     }
 }
 
-/// Begins a request: what is returned is its answer to come. An append has its place in the order when this returns.
+/// Begins a request: what is returned is its answer to come. An append has its place in the order when this returns;
+/// anything else begins, and is decoded, at its turn.
 pub(crate) fn dispatch(
     gateway: &Arc<Gateway>,
     header: RequestHeader,
@@ -81,55 +88,62 @@ pub(crate) fn dispatch(
             _ => Err(Ended::UnsupportedVersion { api, version }),
         };
     }
-    let span = tracing::debug_span!(
-        "kafka.request",
-        api = api.name(),
-        version,
-        client_id = client_id.as_deref().unwrap_or("")
-    );
-    let request = Request::decode(api, version, body).map_err(|error| Ended::Malformed {
-        api,
-        version,
-        reason: error.to_string(),
-    })?;
-    let answer = span.in_scope(|| match request {
-        // Not a future yet: the append is issued here, in the order of the requests.
-        Request::Produce(request) => produce::handle(call, request),
-        Request::Fetch(request) => after(turn, fetch::handle(call, request)),
-        Request::ListOffsets(request) => after(turn, list_offsets::handle(call, request)),
-        Request::Metadata(request) => after(turn, metadata::handle(call, request)),
-        Request::FindCoordinator(request) => after(turn, async move { find_coordinator::handle(&call, &request) }),
-        Request::ApiVersions(request) => after(turn, async move { api_versions::handle(&call, &request) }),
-        Request::CreateTopics(request) => after(turn, create_topics::handle(call, request)),
-        Request::DeleteTopics(request) => after(turn, delete_topics::handle(call, request)),
-        Request::InitProducerId(request) => after(turn, init_producer_id::handle(call, request)),
-        Request::OffsetForLeaderEpoch(request) => after(turn, offset_for_leader_epoch::handle(call, request)),
-        Request::DescribeConfigs(request) => after(turn, async move { describe_configs::handle(&call, &request) }),
-        Request::CreatePartitions(request) => after(turn, create_partitions::handle(call, request)),
-        Request::IncrementalAlterConfigs(request) => after(turn, incremental_alter_configs::handle(call, request)),
-        Request::DescribeCluster(request) => after(turn, async move { describe_cluster::handle(&call, &request) }),
-        Request::DescribeTopicPartitions(request) => {
-            after(turn, async move { describe_topic_partitions::handle(&call, &request) })
+    let client_id = client_id.as_deref().unwrap_or_default();
+    let span = tracing::debug_span!("kafka.request", api = api.name(), version, client_id);
+    let answer = match api {
+        ApiKey::Produce => {
+            let request = call.decoded(ProduceRequest::decode(body, version))?;
+            // Not a future yet: the append is issued here, in the order of the requests.
+            span.in_scope(|| produce::handle(call, request))
         }
-    });
+        ApiKey::Fetch => async move {
+            turn.come().await;
+            let request = call.decoded(FetchRequest::decode(body, version))?;
+            fetch::handle(call, request).await
+        }
+        .boxed(),
+        _ => async move {
+            turn.come().await;
+            let _alone = match body.len() > LARGE_REQUEST {
+                true => call.gateway.large_requests.clone().acquire_owned().await.ok(),
+                false => None,
+            };
+            let request = call.decoded(Request::decode(api, version, body))?;
+            handle(call, request).await
+        }
+        .boxed(),
+    };
     Ok(if span.is_disabled() { answer } else { answer.instrument(span).boxed() })
 }
 
-fn after<F>(turn: Turn, answer: F) -> BoxFuture<'static, Answer>
-where
-    F: Future<Output = Answer> + Send + 'static,
-{
-    async move {
-        turn.come().await;
-        answer.await
+async fn handle(call: Call, request: Request) -> Answer {
+    match request {
+        Request::Produce(request) => produce::handle(call, request).await,
+        Request::Fetch(request) => fetch::handle(call, request).await,
+        Request::ListOffsets(request) => list_offsets::handle(call, request).await,
+        Request::Metadata(request) => metadata::handle(call, request).await,
+        Request::FindCoordinator(request) => find_coordinator::handle(&call, &request),
+        Request::ApiVersions(request) => api_versions::handle(&call, &request),
+        Request::CreateTopics(request) => create_topics::handle(call, request).await,
+        Request::DeleteTopics(request) => delete_topics::handle(call, request).await,
+        Request::InitProducerId(request) => init_producer_id::handle(call, request).await,
+        Request::OffsetForLeaderEpoch(request) => offset_for_leader_epoch::handle(call, request).await,
+        Request::DescribeConfigs(request) => describe_configs::handle(&call, &request),
+        Request::CreatePartitions(request) => create_partitions::handle(call, request).await,
+        Request::IncrementalAlterConfigs(request) => incremental_alter_configs::handle(call, request).await,
+        Request::DescribeCluster(request) => describe_cluster::handle(&call, &request),
+        Request::DescribeTopicPartitions(request) => describe_topic_partitions::handle(&call, &request),
     }
-    .boxed()
 }
 
 impl Call {
     /// The answer, encoded in the request's version.
     fn reply<T: KafkaResponse>(&self, response: &T) -> Answer {
         self.encoded(encode_response(self.correlation_id, self.version, response))
+    }
+
+    fn decoded<T>(&self, request: Result<T, DecodeError>) -> Result<T, Ended> {
+        request.map_err(|error| Ended::Malformed { api: self.api, version: self.version, reason: error.to_string() })
     }
 
     fn encoded(&self, frame: Result<ResponseFrame, EncodeError>) -> Answer {

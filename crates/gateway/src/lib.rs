@@ -18,6 +18,8 @@ mod metadata;
 mod metrics;
 mod route;
 pub mod service;
+#[cfg(test)]
+mod tests;
 
 pub use config::Config;
 pub use service::{Deps, Service, Settings};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tidemark_model::{Broker, Coordinator, Dial, Entropy, NodeId};
 use tidemark_runtime::ClusterView;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -61,6 +62,8 @@ pub(crate) struct Gateway {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) sessions: Sessions,
     pub(crate) producer_ids: ProducerIds,
+    /// Taken by a request that is large to decode.
+    pub(crate) large_requests: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: CancellationToken,
 }
@@ -88,6 +91,7 @@ impl Service {
             entropy: Arc::clone(&entropy),
             sessions: Sessions::new(entropy, MAX_SESSIONS),
             producer_ids: ProducerIds::default(),
+            large_requests: Arc::new(Semaphore::new(1)),
             metrics: Metrics::new(),
             shutdown: shutdown.clone(),
         });

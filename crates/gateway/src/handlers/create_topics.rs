@@ -55,6 +55,7 @@ pub(super) async fn handle(call: Call, request: CreateTopicsRequest) -> Answer {
 fn succeeded(created: &Topic, validate_only: bool) -> CreatableTopicResult {
     build(|result: &mut CreatableTopicResult| {
         result.name = StrBytes::from(created.name.as_str());
+        result.error_message = None;
         if !validate_only {
             result.topic_id = wire_uuid(created.id.0);
         }

@@ -31,6 +31,7 @@ pub(super) fn handle(call: &Call, request: &DescribeConfigsRequest) -> Answer {
             response.results.push(build(|result: &mut DescribeConfigsResult| {
                 result.resource_type = resource.resource_type;
                 result.resource_name = resource.resource_name.clone();
+                result.error_message = None;
                 match entries(&call.gateway, &state, resource) {
                     Ok(entries) => {
                         let entries = entries.into_iter().filter(|entry| is_asked(resource, entry.name));
@@ -139,9 +140,7 @@ fn config(entry: Entry, request: &DescribeConfigsRequest) -> DescribeConfigsReso
         result.read_only = entry.read_only;
         result.config_source = entry.source.code();
         result.config_type = entry.config_type as i8;
-        if request.include_documentation {
-            result.documentation = Some(StrBytes::from(entry.documentation));
-        }
+        result.documentation = request.include_documentation.then(|| StrBytes::from(entry.documentation));
         if request.include_synonyms {
             let synonyms = entry.synonyms.into_iter().map(|synonym| {
                 build(|answer: &mut DescribeConfigsSynonym| {

@@ -43,6 +43,7 @@ pub(super) async fn handle(call: Call, request: IncrementalAlterConfigsRequest) 
             response.responses.push(build(|answer: &mut AlterConfigsResourceResponse| {
                 answer.resource_type = resource.resource_type;
                 answer.resource_name = resource.resource_name.clone();
+                answer.error_message = None;
                 if let Err((code, message)) = result {
                     answer.error_code = call.failed(code);
                     answer.error_message = Some(StrBytes::from(message));

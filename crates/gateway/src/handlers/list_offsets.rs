@@ -19,6 +19,8 @@ use crate::route::Shares;
 
 /// How long brokers may take: a search by timestamp may read the index of an object in the object store.
 const DEADLINE: Duration = Duration::from_secs(25);
+/// The first version that answers with the leader epoch of the record.
+const FIRST_WITH_EPOCH: i16 = 4;
 /// The isolation level of a consumer that reads only committed records.
 const READ_COMMITTED: i8 = 1;
 /// The special timestamps, each with the first version that has it and what it asks for.
@@ -98,7 +100,9 @@ fn answer(call: &Call, index: i32, result: Result<FoundOffset, ErrorCode>) -> Li
             Ok(found) => {
                 partition.offset = found.offset;
                 partition.timestamp = found.timestamp;
-                partition.leader_epoch = found.leader_epoch;
+                if call.version >= FIRST_WITH_EPOCH {
+                    partition.leader_epoch = found.leader_epoch;
+                }
             }
             Err(code) => partition.error_code = call.failed(code),
         }

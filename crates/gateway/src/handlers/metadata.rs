@@ -121,8 +121,14 @@ fn asked(
         if call.version < FIRST_BY_ID {
             return failed(ErrorCode::InvalidRequest);
         }
-        let known = state.topic(TopicId(uuid(asked.topic_id)));
-        return known.map_or_else(|| failed(ErrorCode::UnknownTopicId), |known| topic(state, known, operations));
+        return match state.topic(TopicId(uuid(asked.topic_id))) {
+            Some(known) => topic(state, known, operations),
+            None => {
+                let mut unknown = failed(ErrorCode::UnknownTopicId);
+                unknown.name = None;
+                unknown
+            }
+        };
     }
     let Some(name) = &asked.name else { return failed(ErrorCode::InvalidRequest) };
     match state.topic_named(name) {

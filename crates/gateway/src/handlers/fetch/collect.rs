@@ -56,7 +56,7 @@ async fn one(wait: &Wait, share: &Share<FetchPartition>, shutdown: &Cancellation
 async fn several(wait: &Wait, shares: &[Share<FetchPartition>], shutdown: &CancellationToken) -> Vec<Results> {
     loop {
         let all = future::join_all(shares.iter().map(|share| ask(wait, share, Duration::ZERO, 0))).await;
-        let bytes: Vec<usize> = all.iter().map(|results| bytes_of(results)).collect();
+        let bytes: Vec<usize> = all.iter().map(bytes_of).collect();
         let total: usize = bytes.iter().sum();
         let failed = all.iter().flatten().any(|result| result.as_ref().map_or(true, |f| f.diverging.is_some()));
         let left = wait.left();

@@ -1,0 +1,169 @@
+//! A gateway on a loopback port, with a client for it and scripted services behind it.
+
+mod broker;
+mod bytes;
+mod client;
+mod coordinator;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidemark_model::{
+    Broker, ClusterState, Dial, Entropy, Journal, JournalId, Node, NodeId, Partition, Record, Replica, Role, Topic,
+    TopicId, TopicPartition, route,
+};
+use tidemark_runtime::ClusterView;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub(crate) use self::broker::FakeBroker;
+pub(crate) use self::bytes::{Get, Put};
+pub(crate) use self::client::{Client, FetchAnswer, FetchQuery, batch, produce};
+pub(crate) use self::coordinator::FakeCoordinator;
+use crate::{Deps, Service, Settings};
+
+/// The gateway under test.
+pub(crate) const ME: NodeId = NodeId(1);
+/// The gateway that leads what the one under test does not, where there are two.
+pub(crate) const OTHER: NodeId = NodeId(2);
+
+pub(crate) struct Fixture {
+    pub(crate) address: SocketAddr,
+    pub(crate) brokers: Vec<Arc<FakeBroker>>,
+    pub(crate) coordinator: Arc<FakeCoordinator>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) service: Service,
+}
+
+/// How the cluster of a [`Fixture`] looks.
+#[derive(Clone)]
+pub(crate) struct Shape {
+    pub(crate) gateways: i32,
+    /// As many journals as brokers, partition n of a topic on journal n modulo that.
+    pub(crate) brokers: i32,
+    pub(crate) settings: Settings,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        let settings = Settings { auto_create_topics: false, max_request_bytes: 1 << 20, max_connections: 100 };
+        Self { gateways: 1, brokers: 1, settings }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counting(AtomicU64);
+
+impl Entropy for Counting {
+    fn next_u64(&self) -> u64 {
+        self.0.fetch_add(0x0000_0003_8000_0001, Ordering::Relaxed)
+    }
+}
+
+struct Brokers(BTreeMap<NodeId, Arc<FakeBroker>>);
+
+impl Dial<dyn Broker> for Brokers {
+    fn dial(&self, node: NodeId, address: &str) -> Arc<dyn Broker> {
+        assert_eq!(address, format!("broker-{node}:9201"));
+        self.0[&node].clone()
+    }
+}
+
+pub(crate) fn topic_id(name: &str) -> TopicId {
+    let mut id = [b'_'; 16];
+    let bytes = name.as_bytes();
+    id[..bytes.len()].copy_from_slice(bytes);
+    TopicId(Uuid::from_bytes(id))
+}
+
+pub(crate) fn at(topic: &str, partition: i32) -> TopicPartition {
+    TopicPartition::new(topic_id(topic), partition)
+}
+
+fn node(role: Role, id: i32, address: String) -> Record {
+    Record::Node(Node { role, id: NodeId(id), incarnation: 1, address, rack: Some(format!("rack-{id}")) })
+}
+
+/// A topic on the journals of `brokers` brokers.
+fn topic(name: &str, partitions: i32, brokers: i32) -> Topic {
+    let partition = |index: i32| Partition { journal: JournalId((index % brokers) as u32), epoch_base: 2 };
+    Topic {
+        id: topic_id(name),
+        name: name.into(),
+        replication_factor: 1,
+        partitions: (0..partitions).map(partition).collect(),
+        configs: BTreeMap::new(),
+    }
+}
+
+fn cluster(shape: &Shape) -> ClusterState {
+    let mut state = ClusterState::new("the-cluster".into());
+    state.revision = 1;
+    for id in 1..=shape.gateways {
+        state.upsert(node(Role::Gateway, id, format!("gateway-{id}:9092")));
+    }
+    state.upsert(node(Role::Storage, 1, "storage-1:9301".into()));
+    let replicas = vec![Replica { node: NodeId(1), incarnation: 1 }];
+    for id in 0..shape.brokers {
+        state.upsert(node(Role::Broker, id, format!("broker-{id}:9201")));
+        let journal = JournalId(id as u32);
+        let isr = replicas.clone();
+        state.upsert(Record::Journal(Journal { id: journal, epoch: 3, leader: NodeId(1), replicas: isr.clone(), isr }));
+    }
+    state
+}
+
+impl Fixture {
+    pub(crate) async fn start(shape: Shape) -> Self {
+        let (sender, view) = ClusterView::of(cluster(&shape), ME);
+        let brokers: BTreeMap<NodeId, Arc<FakeBroker>> =
+            (0..shape.brokers).map(|id| (NodeId(id), Arc::default())).collect();
+        let coordinator = Arc::new(FakeCoordinator::new(sender, shape.brokers));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let service = Service::start(Deps {
+            settings: shape.settings,
+            listeners: vec![listener],
+            coordinator: coordinator.clone(),
+            brokers: Arc::new(Brokers(brokers.clone())),
+            cluster: view,
+            node: ME,
+            entropy: Arc::new(Counting::default()),
+            shutdown: shutdown.clone(),
+        });
+        Self { address, brokers: brokers.into_values().collect(), coordinator, shutdown, service }
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    pub(crate) fn topic(&self, name: &str, partitions: i32) {
+        self.coordinator.put(topic(name, partitions, self.brokers.len() as i32));
+    }
+
+    /// The only broker, where there is one.
+    pub(crate) fn broker(&self) -> &FakeBroker {
+        assert_eq!(self.brokers.len(), 1);
+        &self.brokers[0]
+    }
+
+    /// The broker that serves a partition.
+    pub(crate) fn broker_of(&self, topic: &str, partition: i32) -> &FakeBroker {
+        let state = self.coordinator.state();
+        let journal = state.partition(at(topic, partition)).unwrap().journal;
+        let id = route::broker_for(&state, journal).unwrap().id;
+        &self.brokers[id.0 as usize]
+    }
+
+    /// The first partition of a topic that clients see at this gateway.
+    pub(crate) fn partition_of(&self, topic: &str, gateway: NodeId) -> i32 {
+        let state = self.coordinator.state();
+        let leads = |partition: &i32| route::gateway_for(&state, at(topic, *partition)).unwrap().id == gateway;
+        (0..).find(leads).unwrap()
+    }
+}
