@@ -21,16 +21,22 @@ const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Loads the state and follows it until the process ends. Returns only what makes this coordinator useless.
 pub(crate) async fn follow(shared: &Shared) -> Error {
+    let mut failures = 0_u32;
     loop {
         let (cluster_id, snapshot) = match load(shared).await {
             Ok(loaded) => loaded,
             Err(Error::Store(error)) if shared.loaded() || !matches!(error, StoreError::Failed(_)) => {
-                tracing::warn!(%error, "cannot read the state, trying again");
+                // An outage is told at its start, and then ever more rarely.
+                failures = failures.saturating_add(1);
+                if failures.is_power_of_two() {
+                    tracing::warn!(%error, failures, "cannot read the state, trying again");
+                }
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
             Err(error) => return error,
         };
+        failures = 0;
         shared.state.replace(&cluster_id, &snapshot);
         shared.status.send_replace(Status::Ready);
         tracing::info!(cluster_id, revision = snapshot.revision, records = snapshot.entries.len(), "read the state");

@@ -22,6 +22,7 @@ pub(super) fn watch(client: WatchClient, prefix: &str, after: u64) -> BoxStream<
         after,
         stream: None,
         backoff: LEAST_BACKOFF,
+        failures: 0,
         ready: VecDeque::new(),
         ended: false,
     };
@@ -40,6 +41,7 @@ struct Watcher {
     after: u64,
     stream: Option<WatchStream>,
     backoff: Duration,
+    failures: u32,
     ready: VecDeque<Changes>,
     ended: bool,
 }
@@ -60,7 +62,11 @@ impl Watcher {
                 Err(error) => {
                     self.stream = None;
                     metrics::watch_interrupted();
-                    tracing::warn!(%error, after = self.after, "watch interrupted, connecting again");
+                    // An outage is told at its start, and then ever more rarely.
+                    self.failures = self.failures.saturating_add(1);
+                    if self.failures.is_power_of_two() {
+                        tracing::warn!(%error, after = self.after, "watch interrupted, connecting again");
+                    }
                     tokio::time::sleep(self.backoff).await;
                     self.backoff = (self.backoff * 2).min(MOST_BACKOFF);
                 }
@@ -91,7 +97,7 @@ impl Watcher {
         if response.canceled() {
             return Err(StoreError::Unavailable(format!("etcd cancelled the watch: {}", response.cancel_reason())));
         }
-        self.backoff = LEAST_BACKOFF;
+        (self.backoff, self.failures) = (LEAST_BACKOFF, 0);
         self.sort_in(&response)
     }
 
