@@ -1,6 +1,6 @@
 //! The control plane: topics, journals, nodes and producer ids. The only crate that knows etcd.
 //!
-//! A call meets the modules in this order: the [`service`] is `tidemark_model::Coordinator`; `nodes` registers who
+//! A call meets the modules in this order: the [`Service`] is `tidemark_model::Coordinator`; `nodes` registers who
 //! joins and feeds it the cluster `state`, which `follow` keeps up to date by a watch; `journals`, `topics` (by
 //! `topic_rules` and `placement`) and `counters` change `records` by conditional transactions of the [`store`].
 //!
