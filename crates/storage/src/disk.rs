@@ -1,0 +1,115 @@
+//! The seam to the local disk: files, their durability, and the threads that wait for them.
+//!
+//! Everything here blocks. The journal calls it only from an [`IoLoop`] of the disk or through [`off_thread`].
+
+mod real;
+#[cfg(any(test, feature = "testing"))]
+pub mod sim;
+
+use std::fmt::Debug;
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+pub use real::RealDisk;
+
+/// A directory tree that can make things durable.
+pub trait Disk: Debug + Send + Sync {
+    /// Creates a directory and those above it, durably.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// The names of the files in a directory, sorted.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Holds `path` against everyone else until the guard is dropped; `WouldBlock` when someone else holds it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+
+    /// Reads a small file.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// Writes a small file: after a crash it has the old bytes or the new ones. Durable on return.
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+
+    /// Creates a file of `len` bytes whose space is reserved and whose name is durable. Leaves nothing when it fails.
+    fn create(&self, path: &Path, len: u64) -> io::Result<Arc<dyn DiskFile>>;
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Runs `step` on a thread of its own whenever it was woken since the last step began. Ends when the loop's handle
+    /// is dropped, after the step under way.
+    fn io_loop(&self, name: &str, step: Box<dyn FnMut() + Send>) -> io::Result<Box<dyn IoLoop>>;
+
+    /// Runs work that blocks, away from the threads that serve requests.
+    fn background(&self, work: Box<dyn FnOnce() + Send>);
+}
+
+/// A file that is read and written at positions.
+pub trait DiskFile: Debug + Send + Sync {
+    fn len(&self) -> io::Result<u64>;
+
+    /// Writes what it can of the buffers, in order, and says how many bytes that was. At most [`MAX_IO_SLICES`] buffers.
+    fn write_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<usize>;
+
+    /// Reads what it can, and says how many bytes that was: 0 at the end.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+
+    /// Makes everything written so far durable. After an error nothing is known of what was not durable before.
+    fn sync_data(&self) -> io::Result<()>;
+}
+
+/// Buffers of one write: Linux's `IOV_MAX`.
+pub const MAX_IO_SLICES: usize = 1024;
+
+/// A lock that is held until it is dropped.
+pub trait Lock: Debug + Send + Sync {}
+
+/// The handle of a loop that [`Disk::io_loop`] runs.
+pub trait IoLoop: Debug + Send + Sync {
+    fn wake(&self);
+}
+
+/// Runs blocking work behind the seam and waits for it. Nothing when the disk is gone.
+pub async fn off_thread<T: Send + 'static>(disk: &dyn Disk, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, result) = oneshot::channel();
+    disk.background(Box::new(move || {
+        // The caller may have stopped waiting.
+        let _ = done.send(work());
+    }));
+    result.await.ok()
+}
+
+/// Reads `len` bytes at `position`, or as many as there are before the end of the file.
+pub fn read_up_to(file: &dyn DiskFile, position: u64, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    let mut filled = 0;
+    while filled < len {
+        match file.read_at(&mut bytes[filled..], position + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// Writes all of `bytes` at `position`.
+pub fn write_all(file: &dyn DiskFile, mut bytes: &[u8], mut position: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write_at(&[IoSlice::new(bytes)], position) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                bytes = &bytes[n..];
+                position += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! The disk of production: the operating system's files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+
+use super::{Disk, DiskFile, IoLoop, Lock};
+
+/// Files by `pwritev`, `fdatasync` and `fallocate`, loops on threads, background work on tokio's blocking threads.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+#[derive(Debug)]
+struct RealFile(File);
+
+/// `flock` goes with the file, and so with the process.
+#[derive(Debug)]
+struct RealLock {
+    _file: File,
+}
+
+#[derive(Debug)]
+struct RealLoop {
+    thread: Thread,
+    shared: Arc<Flags>,
+}
+
+#[derive(Debug, Default)]
+struct Flags {
+    woken: AtomicBool,
+    stopped: AtomicBool,
+}
+
+impl Disk for RealDisk {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        let parent = parent_of(dir);
+        self.create_dir(parent)?;
+        match fs::create_dir(dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => return Err(e),
+            _ => {}
+        }
+        sync_dir(parent)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Box::new(RealLock { _file: file }))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let new = path.with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        sync_dir(parent_of(path))
+    }
+
+    fn create(&self, path: &Path, len: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        let reserve = || {
+            match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, len) {
+                // The file system cannot reserve: a full disk then shows at the write.
+                Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(len)?,
+                reserved => reserved?,
+            }
+            file.sync_all()?;
+            sync_dir(parent_of(path))
+        };
+        match reserve() {
+            Ok(()) => Ok(Arc::new(RealFile(file))),
+            Err(error) => {
+                // What cannot be removed is found, unused, at the next start.
+                let _ = fs::remove_file(path);
+                Err(error)
+            }
+        }
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(RealFile(OpenOptions::new().read(true).write(true).open(path)?)))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn io_loop(&self, name: &str, mut step: Box<dyn FnMut() + Send>) -> io::Result<Box<dyn IoLoop>> {
+        let shared = Arc::new(Flags::default());
+        let flags = shared.clone();
+        let run = move || {
+            while !flags.stopped.load(Ordering::Acquire) {
+                if flags.woken.swap(false, Ordering::AcqRel) {
+                    step();
+                } else {
+                    thread::park();
+                }
+            }
+        };
+        let handle = thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        Ok(Box::new(RealLoop { thread: handle.thread().clone(), shared }))
+    }
+
+    fn background(&self, work: Box<dyn FnOnce() + Send>) {
+        tokio::task::spawn_blocking(work);
+    }
+}
+
+impl DiskFile for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn write_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        Ok(rustix::io::pwritev(&self.0, buffers, position)?)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, position)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(&self.0)?)
+    }
+}
+
+impl Lock for RealLock {}
+
+impl IoLoop for RealLoop {
+    fn wake(&self) {
+        if !self.shared.woken.swap(true, Ordering::AcqRel) {
+            self.thread.unpark();
+        }
+    }
+}
+
+impl Drop for RealLoop {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

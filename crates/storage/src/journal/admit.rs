@@ -1,0 +1,227 @@
+//! Admission: whether a batch may be appended, and where it goes. Everything here is undone when the append fails.
+
+use tidemark_model::storage::{Append, AppendRequest, Appended};
+use tidemark_model::topic_config::{TimestampType, effective};
+use tidemark_model::{StorageError, TopicPartition};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::core::{Ahead, Answers, AppendResults, Core, Phase, Reply, Slot, Waiter};
+use crate::entry::{BatchEntry, Entry};
+use crate::state::PartitionState;
+use crate::state::{follow, may_follow};
+use crate::state::producers::{Producer, Verdict};
+use crate::stamp::{is_stamped, stamped};
+use crate::wal::format::{ENTRY_HEADER_LEN, MAX_ENTRY_LEN};
+
+/// Bytes that may be named and not committed. A safety net: those who call bound what they have under way.
+const MAX_AHEAD_BYTES: u64 = 256 * 1024 * 1024;
+/// Requests that may wait for the view. A topic that was just created is known here within milliseconds.
+const MAX_PARKED: usize = 1024;
+
+/// A request that names a partition which only the caller's view has yet. It keeps its place.
+pub(super) struct Parked {
+    request: AppendRequest,
+    reply: oneshot::Sender<AppendResults>,
+    until: Instant,
+}
+
+/// How much of the write-ahead log's size is used, and may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WalSpace {
+    pub(crate) used: u64,
+    pub(crate) limit: u64,
+}
+
+impl Core {
+    /// Takes a request in. Whether there is now something to write.
+    pub(super) fn submit(
+        &mut self,
+        request: AppendRequest,
+        reply: oneshot::Sender<AppendResults>,
+        space: WalSpace,
+        parked_until: Instant,
+        answers: &mut Answers,
+    ) -> bool {
+        if self.must_wait(&request) {
+            if self.parked.len() < MAX_PARKED {
+                self.parked.push(Parked { request, reply, until: parked_until });
+            } else {
+                let error = StorageError::Unavailable("too much waits for the cluster state".into());
+                answers.add(Reply::Append(reply, results_of(&request)), Some(error));
+            }
+            return false;
+        }
+        self.admit(request, reply, space, answers)
+    }
+
+    /// Takes in what was parked, in order, as far as the view or the time now allows.
+    pub(super) fn retry_parked(&mut self, space: WalSpace, now: Instant, answers: &mut Answers) -> bool {
+        let mut admitted = false;
+        for parked in std::mem::take(&mut self.parked) {
+            if parked.until > now && self.must_wait(&parked.request) {
+                self.parked.push(parked);
+            } else {
+                admitted |= self.admit(parked.request, parked.reply, space, answers);
+            }
+        }
+        admitted
+    }
+
+    /// When the first of the parked requests has waited long enough.
+    pub(super) fn parked_until(&self) -> Option<Instant> {
+        self.parked.iter().map(|parked| parked.until).min()
+    }
+
+    pub(super) fn refuse_parked(&mut self, error: &StorageError, answers: &mut Answers) {
+        for Parked { request, reply, .. } in self.parked.drain(..) {
+            answers.add(Reply::Append(reply, results_of(&request)), Some(error.clone()));
+        }
+    }
+
+    /// A partition is not in the view and may be in a newer one, or an earlier request for it waits for that.
+    fn must_wait(&self, request: &AppendRequest) -> bool {
+        let behind = self.view.revision < request.route.generation;
+        if !behind && self.parked.is_empty() {
+            return false;
+        }
+        let waits = |at: TopicPartition| {
+            self.parked.iter().any(|parked| parked.request.appends.iter().any(|append| append.partition == at))
+        };
+        request.appends.iter().any(|append| {
+            (behind && self.leader_epoch(append.partition).is_err()) || waits(append.partition)
+        })
+    }
+
+    fn admit(
+        &mut self,
+        request: AppendRequest,
+        reply: oneshot::Sender<AppendResults>,
+        space: WalSpace,
+        answers: &mut Answers,
+    ) -> bool {
+        if let Err(error) = self.check_room(&request, space) {
+            answers.add(Reply::Append(reply, results_of(&request)), Some(error));
+            return false;
+        }
+        let route = request.route;
+        let before = self.next_index;
+        let results: AppendResults =
+            request.appends.into_iter().map(|append| self.admit_one(append, route)).collect();
+        let last = self.next_index - 1;
+        if last == self.state.last.index {
+            // Nothing is under way on which an answer could depend.
+            answers.add(Reply::Append(reply, results), None);
+        } else {
+            self.waiters.push_back(Waiter { index: last, reply: Reply::Append(reply, results) });
+        }
+        self.next_index > before
+    }
+
+    fn check_room(&self, request: &AppendRequest, space: WalSpace) -> Result<(), StorageError> {
+        match &self.phase {
+            Phase::Serving => {}
+            Phase::Reopening(error) | Phase::Ended(error) => return Err(error.clone()),
+        }
+        let bytes: u64 = request.appends.iter().map(|append| append.batch.wire_len() as u64).sum();
+        if self.ahead_bytes + bytes > MAX_AHEAD_BYTES {
+            return Err(StorageError::Full(format!("{} bytes are being written", self.ahead_bytes)));
+        }
+        if space.used + self.ahead_bytes + bytes > space.limit {
+            let WalSpace { used, limit } = space;
+            return Err(StorageError::Full(format!("the write-ahead log has {used} of at most {limit} bytes")));
+        }
+        Ok(())
+    }
+
+    fn admit_one(
+        &mut self,
+        append: Append,
+        route: tidemark_model::route::Route,
+    ) -> Result<Appended, StorageError> {
+        let Append { partition: at, mut batch } = append;
+        let leader_epoch = self.leader_epoch(at)?;
+        if batch.wire_len() + ENTRY_HEADER_LEN + crate::entry::ROUTE_LEN > MAX_ENTRY_LEN || batch.last_offset_delta() < 0 {
+            return Err(StorageError::Corrupt(format!("a batch of {} bytes cannot be stored", batch.wire_len())));
+        }
+        if self.stamps(at) {
+            batch = stamped(&batch, self.clock.now_ms());
+        }
+        let committed = self.state.partitions.get(&at);
+        let slot = self.slots.entry(at).or_default();
+        let last_route = slot.ahead.as_ref().map(|ahead| ahead.route).or(committed.map(|state| state.route));
+        if last_route.is_some_and(|last| !may_follow(last, route)) {
+            let why = format!("an append to {at} came by a way that is no longer the way");
+            return Err(StorageError::NotLeader(why));
+        }
+        let log_start_offset = committed.map_or(0, |state| state.log_start);
+        let producer_id = batch.producer_id();
+        if producer_id >= 0 {
+            let known = slot.known_producer(committed, producer_id);
+            if let Verdict::Duplicate(original) = Producer::check(known, &batch)? {
+                let log_append_time_ms = if is_stamped(&batch) { original.timestamp } else { -1 };
+                return Ok(Appended { base_offset: original.base_offset(), log_append_time_ms, log_start_offset });
+            }
+        }
+        let is_new = committed.is_none() && slot.ahead.is_none();
+        let ahead = slot.ahead.get_or_insert_with(|| Ahead::of(committed));
+        batch.base_offset = ahead.next_offset;
+        batch.leader_epoch = leader_epoch;
+        ahead.next_offset = batch.next_offset();
+        ahead.route = follow(ahead.route, route);
+        if producer_id >= 0 {
+            let known = || committed.and_then(|state| state.producers.get(&producer_id)).cloned().unwrap_or_default();
+            ahead.producers.entry(producer_id).or_insert_with(known).append(&batch);
+        }
+        ahead.entries += if is_new { 2 } else { 1 };
+
+        let base_offset = batch.base_offset;
+        let log_append_time_ms = if is_stamped(&batch) { batch.max_timestamp() } else { -1 };
+        if is_new {
+            self.name(Entry::PartitionCreated { partition: at, revision: self.view.revision });
+        }
+        self.name(Entry::Batch(BatchEntry { partition: at, route, batch }));
+        Ok(Appended { base_offset, log_append_time_ms, log_start_offset })
+    }
+
+    /// Whether the topic wants the time of the append in its records.
+    fn stamps(&self, at: TopicPartition) -> bool {
+        let topic = self.view.topic(at.topic);
+        topic.is_some_and(|topic| {
+            effective(&topic.configs).message_timestamp_type() == TimestampType::LogAppendTime
+        })
+    }
+}
+
+impl Slot {
+    fn known_producer<'a>(&'a self, committed: Option<&'a PartitionState>, id: i64) -> Option<&'a Producer> {
+        let ahead = self.ahead.as_ref().and_then(|ahead| ahead.producers.get(&id));
+        ahead.or_else(|| committed?.producers.get(&id))
+    }
+}
+
+impl Slot {
+    /// One of the entries ahead is committed. Without any, the state says all.
+    pub(super) fn committed_one(&mut self) {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.entries -= 1;
+            if ahead.entries == 0 {
+                self.ahead = None;
+            }
+        }
+    }
+}
+
+impl Ahead {
+    fn of(committed: Option<&PartitionState>) -> Box<Self> {
+        let new = PartitionState::new(0);
+        let state = committed.unwrap_or(&new);
+        let (next_offset, route) = (state.high_watermark, state.route);
+        Box::new(Self { next_offset, route, producers: Default::default(), entries: 0 })
+    }
+}
+
+fn results_of(request: &AppendRequest) -> AppendResults {
+    let error = StorageError::Unavailable("not tried".into());
+    vec![Err(error); request.appends.len()]
+}

@@ -1,0 +1,33 @@
+//! The storage service: orders appends, makes them durable, tiers them to the object store, and gives them back.
+//!
+//! An append meets the modules in this order: the [`service`] finds its [`journal`], which admits it, names it as an
+//! [`entry`], and writes it to the [`wal`] on the [`disk`]; once durable it becomes [`state`], and goes to readers at the
+//! [`tail`]. Others come by offset ([`read`], [`offsets`], [`lookup`]). Behind all of them [`tier`] moves history to the
+//! object store. [`start`] brings a node back from its [`data_dir`] and the bucket.
+
+mod codec;
+pub mod config;
+pub mod data_dir;
+pub mod disk;
+pub mod entry;
+pub mod error;
+mod journal;
+mod lookup;
+mod metrics;
+mod offsets;
+mod read;
+pub mod service;
+mod stamp;
+mod start;
+pub mod state;
+mod tail;
+#[cfg(test)]
+mod testing;
+mod tier;
+pub mod wal;
+
+pub use codec::DecodeError;
+pub use config::Config;
+pub use data_dir::DataDir;
+pub use error::StartError;
+pub use service::{Dependencies, Service};

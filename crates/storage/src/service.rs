@@ -1,0 +1,142 @@
+//! The storage service: the [`Storage`] trait on top of its rooms.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use futures::stream::{BoxStream, FuturesOrdered, StreamExt as _};
+use tidemark_model::storage::{
+    AppendRequest, Appended, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, TailCommand, TailEvent,
+};
+use tidemark_model::{Clock, ClusterState, Coordinator, Entropy, JournalId, NodeId, Storage, StorageError};
+use tidemark_segment::{Bucket, JournalKeys};
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::error::StartError;
+use crate::journal::Journal;
+use crate::{offsets, read, start, tail};
+
+/// What a storage node is given.
+pub struct Dependencies {
+    /// Who it is, as the coordinator said when it joined under the data directory's name.
+    pub node: NodeId,
+    pub data_dir: DataDir,
+    /// The object store.
+    pub bucket: Bucket,
+    pub coordinator: Arc<dyn Coordinator>,
+    /// The cluster state that it follows.
+    pub view: watch::Receiver<Arc<ClusterState>>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub shutdown: CancellationToken,
+}
+
+/// A running storage node.
+pub struct Service {
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) keys: JournalKeys,
+    pub(crate) bucket: Bucket,
+    pub(crate) tier_health: watch::Receiver<Result<(), String>>,
+    pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
+    pub(crate) stop: CancellationToken,
+    /// Held for as long as the service is.
+    pub(crate) _data_dir: DataDir,
+}
+
+impl Service {
+    /// Recovers what the node had, opens its journal in a new epoch, and serves it.
+    ///
+    /// Waits for the coordinator, and fails when an operator has to act. `shutdown` stops the wait, and later the work that
+    /// goes on in the background; [`shutdown`](Self::shutdown) waits for its end.
+    pub async fn start(config: &Config, deps: Dependencies) -> Result<Arc<Self>, StartError> {
+        start::start(config, deps).await
+    }
+
+    /// Whether appends are taken; if not, why.
+    pub fn wal_health(&self) -> watch::Receiver<Result<(), String>> {
+        self.journal.health()
+    }
+
+    /// Whether the object store takes what it is given; if not, why. Appends go on until the write-ahead log is full.
+    pub fn tier_health(&self) -> watch::Receiver<Result<(), String>> {
+        self.tier_health.clone()
+    }
+
+    /// Stops the work in the background, and refuses what comes from now on. What was taken before is answered first,
+    /// when the caller stopped calling.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        for task in std::mem::take(&mut *self.tasks.lock().await) {
+            // A task that failed has nothing left to stop.
+            let _ = task.await;
+        }
+        self.journal.drained().await;
+        self.journal.end("the node is stopping");
+    }
+
+    fn journal(&self, id: JournalId) -> Result<&Arc<Journal>, StorageError> {
+        if id == self.journal.id { Ok(&self.journal) } else { Err(not_led(id)) }
+    }
+
+    async fn find_offset(&self, query: OffsetQuery) -> Result<FoundOffset, StorageError> {
+        offsets::find(self.journal(query.journal)?, &self.keys, &self.bucket, query).await
+    }
+
+    async fn epoch_end(&self, query: EpochQuery) -> Result<EpochEnd, StorageError> {
+        offsets::epoch_end(self.journal(query.journal)?, query).await
+    }
+}
+
+#[async_trait]
+impl Storage for Service {
+    fn append(&self, request: AppendRequest) -> BoxFuture<'static, Vec<Result<Appended, StorageError>>> {
+        match self.journal(request.journal) {
+            Ok(journal) => journal.append(request),
+            Err(error) => {
+                let results = vec![Err(error); request.appends.len()];
+                async move { results }.boxed()
+            }
+        }
+    }
+
+    async fn read(&self, request: ReadRequest) -> Result<Read, StorageError> {
+        read::read(self.journal(request.journal)?, &self.keys, request).await
+    }
+
+    async fn list_offsets(&self, queries: Vec<OffsetQuery>) -> Vec<Result<FoundOffset, StorageError>> {
+        queries.into_iter().map(|query| self.find_offset(query)).collect::<FuturesOrdered<_>>().collect().await
+    }
+
+    async fn epoch_ends(&self, queries: Vec<EpochQuery>) -> Vec<Result<EpochEnd, StorageError>> {
+        queries.into_iter().map(|query| self.epoch_end(query)).collect::<FuturesOrdered<_>>().collect().await
+    }
+
+    fn tail(&self, commands: BoxStream<'static, TailCommand>) -> BoxStream<'static, Result<TailEvent, StorageError>> {
+        let journal = self.journal.clone();
+        tail::serve(Arc::new(move |id| (id == journal.id).then(|| journal.clone())), commands)
+    }
+}
+
+fn not_led(journal: JournalId) -> StorageError {
+    StorageError::NotLeader(format!("this node does not lead journal {journal}"))
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("journal", &self.journal.id).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Dependencies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dependencies").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! The journal's state: what its entries, applied in order, make of it. Pure: no clock, no I/O, no leader.
+//!
+//! A leader applies an entry when it is committed, a follower will when it learns so, and recovery when it reads one.
+//! All get the same state from the same entries. What a leader decided on an append is in the entry: nothing is decided
+//! here.
+
+mod manifest;
+mod partition;
+mod persisted;
+pub mod producers;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tidemark_model::{TopicId, TopicPartition};
+use tidemark_segment::{CheckpointName, SegmentName};
+
+use crate::codec::DecodeError;
+use crate::entry::{Entry, EntryId};
+
+pub(crate) use partition::{follow, may_follow};
+pub use partition::{EpochStart, PartitionState};
+
+/// Everything that the entries up to and with `last` made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// The entry applied last.
+    pub last: EntryId,
+    pub partitions: BTreeMap<TopicPartition, PartitionState>,
+    /// The segments that runs are in.
+    pub segments: BTreeMap<SegmentName, SegmentState>,
+    /// Segments that may be in the object store without being in the manifest.
+    pub intents: BTreeSet<SegmentName>,
+    /// Segments that no run is in any more, with the index of the entry that dropped the last one.
+    pub garbage: BTreeMap<SegmentName, u64>,
+    /// Every batch up to this index is in a run, or its partition is gone.
+    pub tiered_through: u64,
+    /// The newest checkpoint that is known to be durable.
+    pub checkpoint: Option<CheckpointName>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentState {
+    /// Bytes of the whole object.
+    pub size: u64,
+    /// How many runs of the manifest are in it.
+    pub runs: u32,
+}
+
+/// What an entry did that a leader has to act on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Partitions that are gone.
+    pub removed: Vec<TopicPartition>,
+}
+
+/// An entry that cannot follow the ones before it. The log is not what a leader wrote: stop.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    #[error("entry {index} of epoch {epoch} after entry {} of epoch {}", after.index, after.epoch)]
+    OutOfOrder { epoch: u32, index: u64, after: EntryId },
+    #[error("entry {0} is for {1}, which was not created")]
+    NoPartition(u64, TopicPartition),
+    #[error("entry {index} has offset {got} of {partition} where {expected} is next")]
+    Offset { index: u64, partition: TopicPartition, expected: i64, got: i64 },
+}
+
+impl State {
+    /// Decodes what [`encode`](Self::encode) made: the state in a checkpoint.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        persisted::decode(bytes)
+    }
+
+    /// The state as a checkpoint holds it.
+    pub fn encode(&self) -> bytes::Bytes {
+        persisted::encode(self)
+    }
+
+    /// Applies the next entry. The state is unchanged when it cannot be.
+    pub fn apply(&mut self, id: EntryId, entry: &Entry) -> Result<Effects, ApplyError> {
+        let EntryId { epoch, index } = id;
+        if index != self.last.index + 1 || epoch < self.last.epoch {
+            return Err(ApplyError::OutOfOrder { epoch, index, after: self.last });
+        }
+        let mut effects = Effects::default();
+        match entry {
+            Entry::Batch(entry) => {
+                let state = self.partitions.get_mut(&entry.partition);
+                state.ok_or(ApplyError::NoPartition(index, entry.partition))?.append(index, entry)?;
+            }
+            Entry::EpochStarted { .. } => {}
+            Entry::PartitionCreated { partition, revision } => {
+                self.partitions.entry(*partition).or_insert_with(|| PartitionState::new(*revision));
+            }
+            Entry::TopicDeleted { topic, .. } => effects.removed = self.delete_topic(*topic, index),
+            Entry::SegmentIntended(name) => {
+                self.intents.insert(*name);
+            }
+            Entry::ManifestEdited(edit) => self.edit_manifest(edit, index),
+            Entry::CheckpointWritten(name) => self.checkpoint = self.checkpoint.max(Some(*name)),
+            Entry::ObjectsDeleted(names) => {
+                for name in names {
+                    self.intents.remove(name);
+                    self.garbage.remove(name);
+                }
+            }
+        }
+        self.last = id;
+        Ok(effects)
+    }
+
+    /// The partitions of a topic.
+    pub fn partitions_of(&self, topic: TopicId) -> impl Iterator<Item = (&TopicPartition, &PartitionState)> {
+        let all = TopicPartition::new(topic, i32::MIN)..=TopicPartition::new(topic, i32::MAX);
+        self.partitions.range(all)
+    }
+
+    fn delete_topic(&mut self, topic: TopicId, index: u64) -> Vec<TopicPartition> {
+        let removed: Vec<TopicPartition> = self.partitions_of(topic).map(|(at, _)| *at).collect();
+        for at in &removed {
+            let runs = self.partitions.remove(at).map(|state| state.runs).unwrap_or_default();
+            runs.iter().for_each(|run| self.release(run.segment, index));
+        }
+        removed
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! The manifest: which runs hold a partition's tiered offsets, and which segments the runs are in.
+
+use super::{SegmentState, State};
+use crate::entry::{ManifestEdit, RunRef};
+use tidemark_segment::SegmentName;
+
+impl State {
+    /// Replaces exactly the removed runs by the added ones. When one of those to be removed is gone, only what the edit
+    /// says of the tiered index stands, and its segment is garbage.
+    pub(super) fn edit_manifest(&mut self, edit: &ManifestEdit, index: u64) {
+        let ManifestEdit { tiered_through, segment, removed, added } = edit;
+        self.tiered_through = self.tiered_through.max(*tiered_through);
+        if let Some((name, size)) = segment {
+            self.intents.remove(name);
+            self.segments.insert(*name, SegmentState { size: *size, runs: 0 });
+        }
+        if removed.iter().all(|run| self.run_position(run).is_some()) {
+            for run in removed {
+                self.remove_run(run, index);
+            }
+            for (partition, run) in added {
+                // The partition's topic may have been deleted while the segment was written.
+                let Some(state) = self.partitions.get_mut(partition) else { continue };
+                let at = state.runs.partition_point(|other| other.first_offset < run.first_offset);
+                state.runs.insert(at, *run);
+                if let Some(segment) = self.segments.get_mut(&run.segment) {
+                    segment.runs += 1;
+                }
+            }
+        }
+        if let Some((name, _)) = segment {
+            self.drop_if_unused(*name, index);
+        }
+    }
+
+    /// One run less is in the segment.
+    pub(super) fn release(&mut self, name: SegmentName, index: u64) {
+        if let Some(segment) = self.segments.get_mut(&name) {
+            segment.runs = segment.runs.saturating_sub(1);
+        }
+        self.drop_if_unused(name, index);
+    }
+
+    fn drop_if_unused(&mut self, name: SegmentName, index: u64) {
+        if self.segments.get(&name).is_some_and(|segment| segment.runs == 0) {
+            self.segments.remove(&name);
+            self.garbage.insert(name, index);
+        }
+    }
+
+    fn run_position(&self, run: &RunRef) -> Option<usize> {
+        let runs = &self.partitions.get(&run.partition)?.runs;
+        let at = runs.partition_point(|other| other.first_offset < run.first_offset);
+        (runs.get(at)?.first_offset == run.first_offset && runs[at].segment == run.segment).then_some(at)
+    }
+
+    fn remove_run(&mut self, run: &RunRef, index: u64) {
+        if let (Some(at), Some(state)) = (self.run_position(run), self.partitions.get_mut(&run.partition)) {
+            state.runs.remove(at);
+            self.release(run.segment, index);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The state as a checkpoint holds it, inside the envelope of [`tidemark_segment::checkpoint`].
+//!
+//! All numbers are big-endian; `segment`, `partition` and `run` are as in [`crate::entry`]; lists begin with their
+//! length (4).
+//!
+//! | field | bytes |
+//! |---|---|
+//! | version, 1 | 2 |
+//! | last entry: epoch, index | 4, 8 |
+//! | tiered through index | 8 |
+//! | 1 and the newest durable checkpoint (epoch, index), or 0 | 1, 4, 8 |
+//! | list of segments in the manifest: `segment`, size (the number of runs is counted again) | 24, 8 each |
+//! | list of intents: `segment` | 24 each |
+//! | list of garbage: `segment`, index at which it was dropped | 24, 8 each |
+//! | list of partitions | |
+//!
+//! A partition: `partition` (20), revision (8), log start (8), high watermark (8), route: gateway (4), broker (4),
+//! generation (8); list of leader epochs: epoch (4), start offset (8); list of producers: id (8), epoch (2), number of
+//! batches (1), each: last sequence (4), last offset (8), offset delta (4), timestamp (8); list of runs: `run` (68).
+
+use std::collections::BTreeMap;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use tidemark_model::NodeId;
+use tidemark_model::route::Route;
+use tidemark_segment::CheckpointName;
+
+use super::producers::{BATCHES, BatchMeta, Producer};
+use super::{EpochStart, PartitionState, SegmentState, State};
+use crate::codec::{DecodeError, Fields, put_partition, put_segment};
+use crate::entry::{EntryId, decode_run, put_run};
+
+const VERSION: u16 = 1;
+const SEGMENT_LEN: usize = 32;
+const INTENT_LEN: usize = 24;
+const EPOCH_LEN: usize = 12;
+const RUN_LEN: usize = 68;
+/// A producer without batches.
+const MIN_PRODUCER_LEN: usize = 11;
+/// A partition without epochs, producers and runs.
+const MIN_PARTITION_LEN: usize = 72;
+
+pub(super) fn encode(state: &State) -> Bytes {
+    let State { last, partitions, segments, intents, garbage, tiered_through, checkpoint } = state;
+    let mut out = BytesMut::with_capacity(64 + partitions.len() * 256);
+    out.put_u16(VERSION);
+    out.put_u32(last.epoch);
+    out.put_u64(last.index);
+    out.put_u64(*tiered_through);
+    match checkpoint {
+        None => out.put_u8(0),
+        Some(CheckpointName { epoch, index }) => {
+            out.put_u8(1);
+            out.put_u32(*epoch);
+            out.put_u64(*index);
+        }
+    }
+    out.put_u32(segments.len() as u32);
+    for (name, SegmentState { size, runs: _ }) in segments {
+        put_segment(&mut out, *name);
+        out.put_u64(*size);
+    }
+    out.put_u32(intents.len() as u32);
+    for name in intents {
+        put_segment(&mut out, *name);
+    }
+    out.put_u32(garbage.len() as u32);
+    for (name, dropped_at) in garbage {
+        put_segment(&mut out, *name);
+        out.put_u64(*dropped_at);
+    }
+    out.put_u32(partitions.len() as u32);
+    for (at, partition) in partitions {
+        put_partition(&mut out, *at);
+        encode_partition(partition, &mut out);
+    }
+    out.freeze()
+}
+
+fn encode_partition(partition: &PartitionState, out: &mut BytesMut) {
+    let PartitionState { revision, log_start, high_watermark, route, epochs, producers, runs } = partition;
+    out.put_u64(*revision);
+    out.put_i64(*log_start);
+    out.put_i64(*high_watermark);
+    let Route { generation, gateway, broker } = route;
+    out.put_i32(gateway.0);
+    out.put_i32(broker.0);
+    out.put_u64(*generation);
+    out.put_u32(epochs.len() as u32);
+    for EpochStart { leader_epoch, start_offset } in epochs {
+        out.put_i32(*leader_epoch);
+        out.put_i64(*start_offset);
+    }
+    out.put_u32(producers.len() as u32);
+    for (id, producer) in producers {
+        out.put_i64(*id);
+        out.put_i16(producer.epoch);
+        out.put_u8(producer.batches().len() as u8);
+        for BatchMeta { last_sequence, last_offset, offset_delta, timestamp } in producer.batches() {
+            out.put_i32(*last_sequence);
+            out.put_i64(*last_offset);
+            out.put_i32(*offset_delta);
+            out.put_i64(*timestamp);
+        }
+    }
+    out.put_u32(runs.len() as u32);
+    runs.iter().for_each(|run| put_run(out, run));
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<State, DecodeError> {
+    let mut fields = Fields::new(bytes);
+    let version = fields.u16()?;
+    if version != VERSION {
+        return Err(DecodeError::Unknown { what: "state version", value: version.into() });
+    }
+    let last = EntryId { epoch: fields.u32()?, index: fields.u64()? };
+    let tiered_through = fields.u64()?;
+    let checkpoint = match fields.u8()? {
+        0 => None,
+        1 => Some(CheckpointName { epoch: fields.u32()?, index: fields.u64()? }),
+        other => return Err(DecodeError::Unknown { what: "flag", value: other.into() }),
+    };
+    let mut state = State { last, tiered_through, checkpoint, ..State::default() };
+    for _ in 0..fields.count(SEGMENT_LEN)? {
+        state.segments.insert(fields.segment()?, SegmentState { size: fields.u64()?, runs: 0 });
+    }
+    for _ in 0..fields.count(INTENT_LEN)? {
+        state.intents.insert(fields.segment()?);
+    }
+    for _ in 0..fields.count(SEGMENT_LEN)? {
+        state.garbage.insert(fields.segment()?, fields.u64()?);
+    }
+    for _ in 0..fields.count(MIN_PARTITION_LEN)? {
+        let at = fields.partition()?;
+        let partition = decode_partition(&mut fields)?;
+        for run in &partition.runs {
+            let segment = state.segments.get_mut(&run.segment);
+            segment.ok_or_else(|| DecodeError::Invalid(format!("{at} has a run in an unknown segment")))?.runs += 1;
+        }
+        state.partitions.insert(at, partition);
+    }
+    fields.end()?;
+    Ok(state)
+}
+
+fn decode_partition(fields: &mut Fields<'_>) -> Result<PartitionState, DecodeError> {
+    let (revision, log_start, high_watermark) = (fields.u64()?, fields.i64()?, fields.i64()?);
+    let (gateway, broker, generation) = (NodeId(fields.i32()?), NodeId(fields.i32()?), fields.u64()?);
+    let epochs = (0..fields.count(EPOCH_LEN)?)
+        .map(|_| Ok(EpochStart { leader_epoch: fields.i32()?, start_offset: fields.i64()? }))
+        .collect::<Result<_, DecodeError>>()?;
+    let mut producers = BTreeMap::new();
+    for _ in 0..fields.count(MIN_PRODUCER_LEN)? {
+        let (id, epoch, count) = (fields.i64()?, fields.i16()?, fields.u8()?);
+        if usize::from(count) > BATCHES {
+            return Err(DecodeError::Invalid(format!("producer {id} with {count} batches")));
+        }
+        let batches = (0..count)
+            .map(|_| {
+                let (last_sequence, last_offset) = (fields.i32()?, fields.i64()?);
+                Ok(BatchMeta { last_sequence, last_offset, offset_delta: fields.i32()?, timestamp: fields.i64()? })
+            })
+            .collect::<Result<Vec<_>, DecodeError>>()?;
+        producers.insert(id, Producer::restored(epoch, batches));
+    }
+    let runs = (0..fields.count(RUN_LEN)?).map(|_| decode_run(fields)).collect::<Result<_, _>>()?;
+    let route = Route { generation, gateway, broker };
+    Ok(PartitionState { revision, log_start, high_watermark, route, epochs, producers, runs })
+}

@@ -1,0 +1,330 @@
+//! Tail streams: committed batches to brokers, as they are committed.
+//!
+//! A stream keeps no records. It knows for each subscription the next offset and the credit left; a commit only marks the
+//! partition in the stream's [`Mailbox`], once however often it happens, and the stream takes the batches from the
+//! journal's memory when its reader asks for more. So a slow reader holds nothing, and stalls nobody. One that falls
+//! behind the memory is told to read by offset.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::stream::{self, BoxStream, StreamExt as _};
+use tidemark_model::storage::{Bounds, TailCommand, TailEvent};
+use tidemark_model::{Batch, JournalId, StorageError, TopicPartition};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::journal::core::Core;
+use crate::journal::{Journal, VIEW_DEADLINE};
+
+/// Bytes of batches in one event, but for one batch that is larger: a stream's partitions take turns.
+const MAX_EVENT_BYTES: usize = 1024 * 1024;
+/// Subscriptions that one stream may have: those of a broker that serves every partition of a large journal.
+const MAX_SUBSCRIPTIONS: usize = 100_000;
+
+/// Where commits tell a stream that there is something for it.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    news: Mutex<News>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct News {
+    /// Partitions that have news, in the order of their turns.
+    turns: VecDeque<TopicPartition>,
+    queued: BTreeSet<TopicPartition>,
+    ended: VecDeque<(TopicPartition, StorageError)>,
+}
+
+/// One broker's stream.
+struct Tail {
+    journals: Arc<dyn Fn(JournalId) -> Option<Arc<Journal>> + Send + Sync>,
+    commands: BoxStream<'static, TailCommand>,
+    mailbox: Arc<Mailbox>,
+    subscriptions: BTreeMap<TopicPartition, Subscription>,
+    /// Subscriptions that wait for the view to have their partition, with the revision that has it.
+    waiting: BTreeMap<TopicPartition, (u64, Instant)>,
+}
+
+struct Subscription {
+    journal: Arc<Journal>,
+    offset: i64,
+    /// Below zero after a batch that was larger than what was left.
+    credit: i64,
+    /// What the reader was last told of the bounds.
+    told: Option<Bounds>,
+}
+
+/// The next of a partition for a reader.
+pub(crate) enum Taken {
+    Batches { bounds: Bounds, batches: Vec<Batch>, more: bool },
+    Ended(StorageError),
+}
+
+/// What a stream wakes up for.
+enum Event {
+    Command(Option<TailCommand>),
+    News,
+    /// Time or the view went on for a subscription that waits.
+    Retry,
+}
+
+impl Mailbox {
+    /// The partition has something new.
+    pub(crate) fn mark(&self, at: TopicPartition) {
+        let mut news = self.lock();
+        if news.queued.insert(at) {
+            news.turns.push_back(at);
+            // Only the first since the stream looked needs to wake it.
+            if news.turns.len() == 1 {
+                self.wake.notify_one();
+            }
+        }
+    }
+
+    /// The partition's subscription is over.
+    pub(crate) fn end(&self, at: TopicPartition, reason: StorageError) {
+        self.lock().ended.push_back((at, reason));
+        self.wake.notify_one();
+    }
+
+    fn take_turn(&self) -> Option<TopicPartition> {
+        let mut news = self.lock();
+        let at = news.turns.pop_front()?;
+        news.queued.remove(&at);
+        Some(at)
+    }
+
+    fn take_ended(&self) -> Option<(TopicPartition, StorageError)> {
+        self.lock().ended.pop_front()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves one broker's stream of commands. It ends with them.
+pub(crate) fn serve(
+    journals: Arc<dyn Fn(JournalId) -> Option<Arc<Journal>> + Send + Sync>,
+    commands: BoxStream<'static, TailCommand>,
+) -> BoxStream<'static, Result<TailEvent, StorageError>> {
+    let tail = Tail {
+        journals,
+        commands,
+        mailbox: Arc::default(),
+        subscriptions: BTreeMap::new(),
+        waiting: BTreeMap::new(),
+    };
+    stream::unfold(tail, |mut tail| async move {
+        let event = tail.next().await?;
+        Some((Ok(event), tail))
+    })
+    .boxed()
+}
+
+impl Tail {
+    async fn next(&mut self) -> Option<TailEvent> {
+        loop {
+            while let Some((partition, reason)) = self.mailbox.take_ended() {
+                if self.subscriptions.remove(&partition).is_some() {
+                    return Some(TailEvent::Ended { partition, reason });
+                }
+            }
+            while let Some(partition) = self.mailbox.take_turn() {
+                if let Some(event) = self.turn(partition) {
+                    return Some(event);
+                }
+            }
+            match self.wait().await {
+                Event::Command(Some(command)) => {
+                    if let Some(event) = self.command(command) {
+                        return Some(event);
+                    }
+                }
+                Event::Command(None) => return None,
+                Event::News => {}
+                Event::Retry => {
+                    if let Some(event) = self.retry() {
+                        return Some(event);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Event {
+        let waiting = self.waiting.iter().next();
+        let journal = waiting.and_then(|(at, _)| Some(self.subscriptions.get(at)?.journal.clone()));
+        let wanted = waiting.map(|(_, wanted)| *wanted);
+        let retry = async {
+            match (journal, wanted) {
+                (Some(journal), Some((revision, until))) => {
+                    let mut view = journal.view.clone();
+                    tokio::select! {
+                        biased;
+                        // A view that nobody moves any more is as good as it gets.
+                        _ = view.wait_for(|view| view.revision >= revision) => {}
+                        () = sleep_until(until) => {}
+                    }
+                }
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            command = self.commands.next() => Event::Command(command),
+            () = self.mailbox.wake.notified() => Event::News,
+            () = retry => Event::Retry,
+        }
+    }
+
+    fn command(&mut self, command: TailCommand) -> Option<TailEvent> {
+        match command {
+            TailCommand::Subscribe { journal, partition, revision, offset, credit } => {
+                self.unsubscribe(partition);
+                let ended = |reason| Some(TailEvent::Ended { partition, reason });
+                let Some(journal) = (self.journals)(journal) else {
+                    return ended(StorageError::NotLeader(format!("this node does not lead journal {journal}")));
+                };
+                if self.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+                    return ended(StorageError::Full(format!("{MAX_SUBSCRIPTIONS} partitions are followed")));
+                }
+                let behind = journal.lock().view_is_behind(partition, revision);
+                let credit = i64::try_from(credit).unwrap_or(i64::MAX);
+                self.subscriptions.insert(partition, Subscription { journal, offset, credit, told: None });
+                if behind {
+                    self.waiting.insert(partition, (revision, Instant::now() + VIEW_DEADLINE));
+                } else {
+                    self.begin(partition);
+                }
+            }
+            TailCommand::Credit { partition, bytes } => {
+                if let Some(subscription) = self.subscriptions.get_mut(&partition) {
+                    let more = i64::try_from(bytes).unwrap_or(i64::MAX);
+                    subscription.credit = subscription.credit.saturating_add(more);
+                    self.mailbox.mark(partition);
+                }
+            }
+            TailCommand::Unsubscribe { partition } => self.unsubscribe(partition),
+        }
+        None
+    }
+
+    /// Lets commits tell of the partition, and gives it a first turn, which tells the bounds.
+    fn begin(&mut self, partition: TopicPartition) {
+        if let Some(subscription) = self.subscriptions.get(&partition) {
+            subscription.journal.lock().add_reader(partition, &self.mailbox);
+            self.mailbox.mark(partition);
+        }
+    }
+
+    /// The subscription that waits first: its view has come, or its time.
+    fn retry(&mut self) -> Option<TailEvent> {
+        let (partition, _) = self.waiting.pop_first()?;
+        self.subscriptions.get(&partition)?.journal.view_changed();
+        self.begin(partition);
+        None
+    }
+
+    fn turn(&mut self, partition: TopicPartition) -> Option<TailEvent> {
+        if self.waiting.contains_key(&partition) {
+            return None;
+        }
+        let subscription = self.subscriptions.get_mut(&partition)?;
+        let max_bytes = usize::try_from(subscription.credit).unwrap_or(0).min(MAX_EVENT_BYTES);
+        let taken = subscription.journal.lock().take_tail(partition, subscription.offset, max_bytes);
+        match taken {
+            Taken::Batches { bounds, batches, more } => {
+                let sent: usize = batches.iter().map(Batch::wire_len).sum();
+                subscription.credit -= sent as i64;
+                subscription.offset = batches.last().map_or(subscription.offset, Batch::next_offset);
+                let news = !batches.is_empty() || moved(subscription.told, bounds);
+                if more && subscription.credit > 0 {
+                    self.mailbox.mark(partition);
+                }
+                if !news {
+                    return None;
+                }
+                subscription.told = Some(bounds);
+                Some(TailEvent::Batches { partition, bounds, batches, aborted: Vec::new() })
+            }
+            Taken::Ended(reason) => {
+                self.unsubscribe(partition);
+                Some(TailEvent::Ended { partition, reason })
+            }
+        }
+    }
+
+    fn unsubscribe(&mut self, partition: TopicPartition) {
+        self.waiting.remove(&partition);
+        if let Some(subscription) = self.subscriptions.remove(&partition) {
+            subscription.journal.lock().remove_reader(partition, &self.mailbox);
+        }
+    }
+}
+
+/// Whether bounds moved that no batch tells of. A high watermark that moved comes with its batches, as credit allows.
+fn moved(told: Option<Bounds>, now: Bounds) -> bool {
+    told.is_none_or(|told| {
+        (told.leader_epoch, told.log_start_offset) != (now.leader_epoch, now.log_start_offset)
+    })
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        for (partition, subscription) in std::mem::take(&mut self.subscriptions) {
+            subscription.journal.lock().remove_reader(partition, &self.mailbox);
+        }
+    }
+}
+
+impl Core {
+    fn add_reader(&mut self, at: TopicPartition, mailbox: &Arc<Mailbox>) {
+        self.slots.entry(at).or_default().readers.push(mailbox.clone());
+    }
+
+    fn remove_reader(&mut self, at: TopicPartition, mailbox: &Arc<Mailbox>) {
+        if let Some(slot) = self.slots.get_mut(&at) {
+            slot.readers.retain(|reader| !Arc::ptr_eq(reader, mailbox));
+        }
+    }
+
+    /// Committed batches in memory from `offset` on. With any room at all at least one, however large it is.
+    fn take_tail(&self, at: TopicPartition, offset: i64, max_bytes: usize) -> Taken {
+        let bounds = match self.bounds(at) {
+            Ok(bounds) => bounds,
+            Err(reason) => return Taken::Ended(reason),
+        };
+        let Bounds { log_start_offset, high_watermark, .. } = bounds;
+        if offset < log_start_offset || offset > high_watermark {
+            return Taken::Ended(StorageError::OffsetOutOfRange { log_start_offset, high_watermark });
+        }
+        let mut batches = Vec::new();
+        if offset == high_watermark || max_bytes == 0 {
+            return Taken::Batches { bounds, batches, more: false };
+        }
+        let behind = || Taken::Ended(StorageError::Unavailable(format!("offset {offset} of {at} is not in memory")));
+        let Some(slot) = self.slots.get(&at) else { return behind() };
+        let mut bytes = 0;
+        let mut more = false;
+        for batch in slot.log.from_offset(offset) {
+            let Some(batch) = &batch.batch else { break };
+            if !batches.is_empty() && bytes + batch.wire_len() > max_bytes {
+                more = true;
+                break;
+            }
+            bytes += batch.wire_len();
+            batches.push(batch.clone());
+        }
+        if batches.is_empty() { behind() } else { Taken::Batches { bounds, batches, more } }
+    }
+}
+
+/// A stream may be moved between threads while it waits.
+const _: fn() = || {
+    fn is_send<T: Send>() {}
+    is_send::<Pin<Box<Tail>>>();
+};

@@ -1,0 +1,194 @@
+//! Tiering: committed batches become segments in the object store, the state becomes checkpoints, and what lies behind
+//! both leaves the write-ahead log.
+//!
+//! One loop does one thing at a time: [`flush`], [`checkpoint`], [`janitor`]. Each step is an entry of the journal, so
+//! whatever a crash leaves undone the next leader finds in the state. An object store that is slow or gone only makes the
+//! loop wait; the write-ahead log grows meanwhile, up to its limit.
+
+mod checkpoint;
+mod flush;
+mod janitor;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemark_model::{Entropy, StorageError};
+use tidemark_runtime::backoff::Backoff;
+use tidemark_segment::{Bucket, JournalKeys, SegmentName, StoreError};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::journal::Journal;
+use crate::metrics;
+
+/// The first wait after the object store failed, beyond the client's own attempts.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// The longest: how late tiering may notice that the object store is back.
+const RETRY_LIMIT: Duration = Duration::from_secs(15);
+
+/// When things are due.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Policy {
+    /// Bytes of untiered batches that are flushed at once.
+    pub(crate) segment_bytes: u64,
+    /// The age at which fewer are.
+    pub(crate) segment_age: Duration,
+    /// Bytes tiered since the last checkpoint at which the next is due.
+    pub(crate) checkpoint_bytes: u64,
+    /// The age of the first change since the last checkpoint at which the next is due.
+    pub(crate) checkpoint_age: Duration,
+    /// How long an object stays after a checkpoint does not refer to it any more.
+    pub(crate) delete_grace: Duration,
+    /// Bytes of the write-ahead log above which everything is due.
+    pub(crate) wal_pressure_bytes: u64,
+}
+
+/// The loop's own memory. What must survive is in the journal's state.
+pub(crate) struct Tiering {
+    journal: Arc<Journal>,
+    bucket: Bucket,
+    keys: JournalKeys,
+    policy: Policy,
+    entropy: Arc<dyn Entropy>,
+    /// Tells names of one epoch and range apart.
+    attempt: u32,
+    tiered_since_checkpoint: u64,
+    /// When something first changed that a checkpoint should have.
+    changed: Option<Instant>,
+    /// Objects that nobody should read any more, with when they may be deleted.
+    doomed: BTreeMap<SegmentName, Instant>,
+    health: watch::Sender<Result<(), String>>,
+}
+
+/// Why a step was not done. It is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TierError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the journal: {0}")]
+    Journal(#[from] StorageError),
+    #[error("cannot read the write-ahead log: {0}")]
+    Wal(#[from] crate::wal::read::ReadError),
+    #[error("cannot make a segment: {0}")]
+    Segment(#[from] tidemark_segment::FormatError),
+}
+
+impl Tiering {
+    pub(crate) fn new(
+        journal: Arc<Journal>,
+        bucket: Bucket,
+        keys: JournalKeys,
+        policy: Policy,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        let now = Instant::now();
+        // Whatever is intended at the start is of an earlier life: nobody writes it any more.
+        let doomed = journal.lock().state.intents.iter().map(|name| (*name, now)).collect();
+        Self {
+            journal,
+            bucket,
+            keys,
+            policy,
+            entropy,
+            attempt: 0,
+            tiered_since_checkpoint: 0,
+            changed: Some(now),
+            doomed,
+            health: watch::channel(Ok(())).0,
+        }
+    }
+
+    /// Whether the object store takes what it is given; if not, why.
+    pub(crate) fn health(&self) -> watch::Receiver<Result<(), String>> {
+        self.health.subscribe()
+    }
+
+    /// Runs until shutdown.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LIMIT);
+        loop {
+            let done = shutdown.run_until_cancelled(self.step()).await;
+            let wait = match done {
+                None => return,
+                Some(Ok(true)) => {
+                    backoff.reset();
+                    self.report(Ok(()));
+                    continue;
+                }
+                Some(Ok(false)) => {
+                    self.report(Ok(()));
+                    self.next_due()
+                }
+                Some(Err(error)) => {
+                    metrics::tiering_failed();
+                    if backoff.failures().is_power_of_two() || backoff.failures() == 0 {
+                        tracing::warn!(journal = %self.journal.id, %error, "tiering failed, trying again");
+                    }
+                    self.report(Err(error.to_string()));
+                    Some(Instant::now() + backoff.next(&*self.entropy))
+                }
+            };
+            let failed = backoff.failures() > 0;
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = self.journal.tier.notified(), if !failed => {}
+                () = tokio::time::sleep_until(wait.unwrap_or_else(Instant::now)), if wait.is_some() => {}
+            }
+        }
+    }
+
+    /// Does what is due, if anything is, and says whether something was.
+    async fn step(&mut self) -> Result<bool, TierError> {
+        let now = Instant::now();
+        if self.flush_due().is_some_and(|due| due <= now) {
+            self.flush().await?;
+            return Ok(true);
+        }
+        if self.checkpoint_due().is_some_and(|due| due <= now) {
+            self.checkpoint().await?;
+            return Ok(true);
+        }
+        self.clean_up().await
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let cleaning = self.doomed.values().min().copied();
+        [self.flush_due(), self.checkpoint_due(), cleaning].into_iter().flatten().min()
+    }
+
+    fn flush_due(&self) -> Option<Instant> {
+        let (bytes, since) = {
+            let core = self.journal.lock();
+            (core.untiered_bytes(), core.untiered_since())
+        };
+        let since = since?;
+        if bytes >= self.policy.segment_bytes || self.under_pressure() {
+            return Some(since);
+        }
+        Some(since + self.policy.segment_age)
+    }
+
+    fn checkpoint_due(&self) -> Option<Instant> {
+        let changed = self.changed?;
+        let trims = self.tiered_since_checkpoint > 0;
+        if trims && (self.tiered_since_checkpoint >= self.policy.checkpoint_bytes || self.under_pressure()) {
+            return Some(changed);
+        }
+        Some(changed + self.policy.checkpoint_age)
+    }
+
+    fn under_pressure(&self) -> bool {
+        self.journal.files.used() >= self.policy.wal_pressure_bytes
+    }
+
+    fn report(&self, health: Result<(), String>) {
+        self.health.send_if_modified(|known| {
+            let changed = *known != health;
+            *known = health;
+            changed
+        });
+    }
+}

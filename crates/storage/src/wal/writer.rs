@@ -1,0 +1,257 @@
+//! Writing groups of entries: one vectored write, one fdatasync.
+
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use tidemark_model::JournalId;
+
+use super::Location;
+use super::files::{Files, WalFile};
+use super::format::{ALIGNMENT, COVERED_BODY_LEN, ENTRY_HEADER_LEN, FILE_HEADER_LEN, FileHeader, Frame, align, entry_len};
+use crate::disk::{DiskFile, MAX_IO_SLICES, write_all};
+use crate::entry::{Entry, EntryId, VERSION};
+
+/// Bytes at the end of each file that only entries other than batches use. When the disk is full no new file can be had,
+/// and room for tiering to write its entries is what lets old files go.
+const RESERVED: u64 = 1024 * 1024;
+/// The part of a small file that may be reserved.
+const RESERVED_SHARE: u64 = 16;
+/// Bodies shorter than this are copied next to their headers: a buffer of its own costs the kernel more than the copy.
+const SMALL_BODY_LEN: usize = 1024;
+
+/// An entry with its name, to be written.
+#[derive(Debug, Clone)]
+pub struct Named {
+    pub id: EntryId,
+    pub entry: Entry,
+}
+
+/// Where the log ends, and what the next entry is chained to.
+#[derive(Debug, Clone)]
+pub struct End {
+    pub sequence: u64,
+    pub file: Option<Arc<WalFile>>,
+    pub position: u64,
+    /// The file's seed.
+    pub seed: u32,
+    /// The last entry's checksum.
+    pub checksum: u32,
+}
+
+/// Writes at the end of the log.
+#[derive(Debug)]
+pub struct Writer {
+    files: Arc<Files>,
+    journal: JournalId,
+    wal_incarnation: u64,
+    end: End,
+    /// A new file whose first write failed and could not be undone: it is the next to be written, from its beginning.
+    suspect: Option<Arc<WalFile>>,
+    /// Headers and small bodies of the group being written; kept for its memory.
+    heads: BytesMut,
+}
+
+/// Why a group is not in the log.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Not a byte was written: the same names may be used again.
+    #[error("nothing was written: {0}")]
+    Clean(io::Error),
+    /// Something may have been written. It was overwritten durably, so that no recovery finds it.
+    #[error("the write failed: {0}")]
+    Undone(io::Error),
+    /// Something may have been written and may be found by a recovery.
+    #[error("the write failed and could not be undone: {0}")]
+    Unknown(io::Error),
+    /// The fdatasync failed: what is on the disk is not known, and this log is at its end.
+    #[error("fdatasync failed: {0}")]
+    NotSynced(io::Error),
+}
+
+/// A part of what is written.
+enum Piece<'a> {
+    Head(Range<usize>),
+    Body(&'a Bytes),
+}
+
+impl Writer {
+    pub fn new(files: Arc<Files>, journal: JournalId, wal_incarnation: u64, end: End) -> Self {
+        Self { files, journal, wal_incarnation, end, suspect: None, heads: BytesMut::new() }
+    }
+
+    /// How many bytes of entries can still go into the present file: for batches, and for other entries.
+    pub fn room(&self) -> (u64, u64) {
+        if self.suspect.is_some() {
+            return (0, 0);
+        }
+        let size = self.end.file.as_ref().map_or(0, |file| file.size);
+        let room = size.saturating_sub(self.end.position);
+        (room.saturating_sub(RESERVED.min(size / RESERVED_SHARE)), room)
+    }
+
+    /// Writes a group that fits, into the present file or from the beginning of a new one, and makes it durable. Says
+    /// where each entry is.
+    pub fn write(&mut self, group: &[Named], new_file: bool) -> Result<Vec<Location>, WriteError> {
+        let suspect = self.suspect.is_some();
+        let mut end = self.end.clone();
+        let mut header = None;
+        if new_file || suspect || end.file.is_none() {
+            let first_index = group.first().map_or(0, |first| first.id.index);
+            let (next, bytes) = self.new_file(group, first_index)?;
+            (end, header) = (next, Some(bytes));
+        }
+        let file = end.file.clone().ok_or_else(|| WriteError::Clean(io::Error::other("no file to write to")))?;
+        let start = if header.is_some() { 0 } else { end.position };
+
+        let (locations, pieces) = self.encode(group, &mut end, header);
+        let heads = std::mem::take(&mut self.heads);
+        let result = write_pieces(&*file.handle, &pieces, &heads, start);
+        drop(pieces);
+        self.heads = heads;
+        if let Err(error) = result {
+            let clean = error.written == 0 && is_full(&error.cause);
+            let failed = if clean { WriteError::Clean(error.cause) } else { undo(&*file.handle, start, error.cause) };
+            match (header.is_some(), &failed) {
+                (true, WriteError::Undone(_)) => self.files.release(file),
+                (true, WriteError::Clean(_)) if !suspect => self.files.release(file),
+                (true, _) => self.suspect = Some(file),
+                (false, _) => {}
+            }
+            return Err(failed);
+        }
+        if let Err(error) = file.handle.sync_data() {
+            return Err(WriteError::NotSynced(error));
+        }
+        if header.is_some() {
+            self.files.add(end.sequence, group[0].id.index, file);
+        }
+        self.files.written(end.position);
+        self.end = end;
+        Ok(locations)
+    }
+
+    fn new_file(&mut self, group: &[Named], first_index: u64) -> Result<(End, [u8; FILE_HEADER_LEN]), WriteError> {
+        let needed: u64 = group.iter().map(|named| align(entry_len(&named.entry) as u64)).sum();
+        let file = match self.suspect.take() {
+            Some(file) => file,
+            None => self.files.acquire(FILE_HEADER_LEN as u64 + needed).map_err(WriteError::Clean)?,
+        };
+        let header = FileHeader {
+            journal: self.journal,
+            wal_incarnation: self.wal_incarnation,
+            sequence: self.end.sequence + 1,
+            first_index,
+            previous_checksum: self.end.checksum,
+        };
+        let end = End {
+            sequence: header.sequence,
+            file: Some(file),
+            position: FILE_HEADER_LEN as u64,
+            seed: header.seed(),
+            checksum: self.end.checksum,
+        };
+        Ok((end, header.encode()))
+    }
+
+    /// Frames the group from `end` on, which moves behind it.
+    fn encode<'a>(
+        &mut self,
+        group: &'a [Named],
+        end: &mut End,
+        header: Option<[u8; FILE_HEADER_LEN]>,
+    ) -> (Vec<Location>, Vec<Piece<'a>>) {
+        let mut locations = Vec::with_capacity(group.len());
+        let mut pieces: Vec<Piece<'a>> = Vec::with_capacity(group.len() * 2 + 1);
+        let heads = &mut self.heads;
+        heads.clear();
+        heads.extend_from_slice(header.as_ref().map_or(&[], |header| &header[..]));
+        // Where in the heads the piece begins that is not yet among the pieces.
+        let mut open = 0;
+        for (place, Named { id, entry }) in group.iter().enumerate() {
+            let length = entry_len(entry);
+            let at = heads.len();
+            heads.resize(at + ENTRY_HEADER_LEN, 0);
+            entry.encode_head(heads);
+            let body = match entry {
+                Entry::Batch(entry) => Some(entry.batch.body()),
+                _ => None,
+            };
+            let frame = Frame {
+                id: *id,
+                checksum: 0,
+                previous_checksum: end.checksum,
+                length: length as u32,
+                kind: entry.kind() as u8,
+                version: VERSION,
+                place_in_group: place as u32,
+            };
+            let (entry_header, payload) = heads[at..].split_at_mut(ENTRY_HEADER_LEN);
+            let covered_body = body.map_or(&[][..], |body| &body[..COVERED_BODY_LEN]);
+            end.checksum = frame.seal(entry_header, payload, covered_body, end.seed).checksum;
+            match body {
+                Some(body) if body.len() >= SMALL_BODY_LEN => {
+                    pieces.push(Piece::Head(open..heads.len()));
+                    pieces.push(Piece::Body(body));
+                    open = heads.len();
+                }
+                Some(body) => heads.extend_from_slice(body),
+                None => {}
+            }
+            locations.push(Location { sequence: end.sequence, position: end.position, length: length as u32 });
+            end.position += length as u64;
+            let padding = align(end.position) - end.position;
+            heads.extend_from_slice(&[0; ALIGNMENT][..padding as usize]);
+            end.position += padding;
+        }
+        pieces.push(Piece::Head(open..heads.len()));
+        (locations, pieces)
+    }
+}
+
+/// Overwrites the beginning of a group that failed, so that no recovery takes it for valid.
+fn undo(file: &dyn DiskFile, start: u64, cause: io::Error) -> WriteError {
+    // The header of a file and that of an entry are both shorter, and what follows the group is not in use.
+    let zeros = [0; FILE_HEADER_LEN];
+    match write_all(file, &zeros, start).and_then(|()| file.sync_data()) {
+        Ok(()) => WriteError::Undone(cause),
+        Err(_) => WriteError::Unknown(cause),
+    }
+}
+
+struct Interrupted {
+    written: u64,
+    cause: io::Error,
+}
+
+/// Writes all pieces, in as few calls as the system allows.
+fn write_pieces(file: &dyn DiskFile, pieces: &[Piece<'_>], heads: &[u8], start: u64) -> Result<(), Interrupted> {
+    let mut slices: Vec<IoSlice<'_>> = pieces
+        .iter()
+        .map(|piece| match piece {
+            Piece::Head(range) => IoSlice::new(&heads[range.clone()]),
+            Piece::Body(body) => IoSlice::new(body),
+        })
+        .collect();
+    let mut left = &mut slices[..];
+    let mut written = 0;
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match file.write_at(&left[..left.len().min(MAX_IO_SLICES)], start + written) {
+            Ok(0) => return Err(Interrupted { written, cause: io::ErrorKind::WriteZero.into() }),
+            Ok(n) => {
+                written += n as u64;
+                IoSlice::advance_slices(&mut left, n);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(Interrupted { written, cause }),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the disk, or the part of it that we may use, is full.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
