@@ -153,4 +153,4 @@ fn what_is_tiered_outlives_every_process() {
 }
 
 /// Storage's settings under which a test sees segments within seconds.
-const TIER_SOON: &str = "flush_bytes = 1000000\nflush_age_seconds = 1\n";
+const TIER_SOON: &str = "segment_bytes = 1000000\nsegment_ms = 1000\n";
