@@ -1,8 +1,10 @@
 //! One module for each subcommand.
 
 pub(crate) mod bench;
+pub(crate) mod compose;
 pub(crate) mod conformance;
 pub(crate) mod e2e;
+pub(crate) mod images;
 pub(crate) mod integration;
 pub(crate) mod test;
 pub(crate) mod tools;

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod cluster;
+pub mod docker;
 pub mod machine;
 pub mod process;
 pub mod sh;

@@ -32,6 +32,10 @@ enum Command {
     Bench(commands::bench::Args),
     /// Clients in other languages, each with its defaults.
     Conformance(commands::conformance::Args),
+    /// Container images from the local build.
+    Images(commands::images::Args),
+    /// The cluster of `deploy/docker-compose.yml`: up from local images, scaled, checked by a client, and down.
+    Compose(commands::compose::Args),
     /// Fetches or builds the outside servers that tests use, and prints where they are.
     Tools,
 }
@@ -55,6 +59,8 @@ fn run(command: Command) -> Result<()> {
         Command::Integration(args) => commands::integration::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Conformance(args) => commands::conformance::run(&args),
+        Command::Images(args) => commands::images::run(&args),
+        Command::Compose(args) => commands::compose::run(&args),
         Command::Tools => commands::tools::run(),
     }
 }
