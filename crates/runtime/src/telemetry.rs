@@ -47,7 +47,7 @@ pub enum LogFormat {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { log: "info".into(), log_format: LogFormat::Human, otlp_endpoint: String::new() }
+        Self { log: "info,foyer=warn".into(), log_format: LogFormat::Human, otlp_endpoint: String::new() }
     }
 }
 
