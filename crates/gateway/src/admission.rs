@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of requests that one process holds before it stops reading, beyond the largest request it accepts.
-const PROCESS_BYTES: usize = 256 << 20;
+const PROCESS_BYTES: usize = 128 << 20;
 /// Bytes of requests that one connection holds before it is not read, beyond the largest request it accepts: enough for
 /// a producer with five requests of 1 MiB in flight.
 const CONNECTION_BYTES: usize = 8 << 20;
@@ -141,15 +141,15 @@ mod tests {
     async fn a_process_full_of_half_requests_completes_them_one_by_one() {
         let admission = Admission::new(100, 100 * MIB);
         let mut stuck = Vec::new();
-        for _ in 0..PROCESS_BYTES / (64 * MIB) {
+        for _ in 0..PROCESS_BYTES / (16 * MIB) {
             let mut connection = admission.connection().unwrap();
-            connection.arrived(64 * MIB).await;
+            connection.arrived(16 * MIB).await;
             stuck.push(connection);
         }
         let mut next = stuck.pop().unwrap();
         next.arrived(MIB).await;
         assert!(stuck[0].arrived(MIB).now_or_never().is_none(), "only one goes beyond the bound");
-        let request = next.take(65 * MIB);
+        let request = next.take(17 * MIB);
         assert!(admission.connection().unwrap().arrived(MIB).now_or_never().is_none());
         request.release();
         stuck[1].arrived(MIB).await;

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 pub(crate) use self::broker::FakeBroker;
 pub(crate) use self::bytes::{Get, Put};
-pub(crate) use self::client::{Client, FetchAnswer, FetchQuery, batch, produce};
+pub(crate) use self::client::{Client, FetchAnswer, FetchQuery, batch, fetch, produce};
 pub(crate) use self::coordinator::FakeCoordinator;
 use crate::{Deps, Service, Settings};
 

@@ -6,7 +6,7 @@ use tidemark_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOf
 use tidemark_wire::messages::{ListOffsetsRequest, ListOffsetsResponse, decode, encode};
 use tidemark_wire::messages::{MetadataRequest, build};
 
-use super::kit::{FetchQuery, Fixture, Shape, at, batch};
+use super::kit::{FetchQuery, Fixture, Shape, at, batch, fetch, produce};
 
 /// A version of Produce that names topics.
 const V8: i16 = 8;
@@ -40,8 +40,10 @@ async fn a_read_sees_what_was_produced_before_it() {
     fixture.topic("t", 1);
     let gate = fixture.broker().hold_produce();
     let mut client = fixture.client().await;
-    let produced = client.send_produce(V8, -1, "t", &[(0, batch("a"))]).await;
-    let fetched = client.send_fetch(11, &FetchQuery::default()).await;
+    let append = produce(V8, -1, None, "t", &[(0, batch("a"))]);
+    let read = fetch(11, &FetchQuery::default());
+    let sent = client.send_together(&[(ApiKey::Produce, V8, append), (ApiKey::Fetch, 11, read)]).await;
+    let [produced, fetched] = sent[..] else { panic!("two were sent") };
     fixture.broker().until(|broker| broker.produced().len() == 1).await;
     assert!(fixture.broker().fetches().is_empty(), "the fetch waits for the append");
     gate.send(()).unwrap();
@@ -70,8 +72,8 @@ async fn a_second_fetch_begins_when_the_first_is_answered() {
     fixture.topic("t", 1);
     let mut client = fixture.client().await;
     let query = FetchQuery { max_wait_ms: 60_000, ..FetchQuery::default() };
-    let first = client.send_fetch(11, &query).await;
-    let second = client.send_fetch(11, &query).await;
+    let twice = [(ApiKey::Fetch, 11, fetch(11, &query)), (ApiKey::Fetch, 11, fetch(11, &query))];
+    let [first, second] = client.send_together(&twice).await[..] else { panic!("two were sent") };
     fixture.broker().until(|broker| !broker.fetches().is_empty()).await;
     assert_eq!(fixture.broker().fetches().len(), 1);
     fixture.broker().append(at("t", 0), batch("a"));

@@ -1,7 +1,7 @@
 //! A broker with logs in memory, whose calls a test can hold back and make fail.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 pub(crate) const EPOCH: i32 = 5;
 
 pub(crate) struct FakeBroker {
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     changes: watch::Sender<u64>,
 }
 
@@ -28,13 +28,15 @@ struct State {
     logs: BTreeMap<TopicPartition, Vec<Batch>>,
     failures: BTreeMap<TopicPartition, BrokerError>,
     gates: VecDeque<oneshot::Receiver<()>>,
+    /// Appended by a call that is held back: nobody sees them yet.
+    uncommitted: BTreeSet<(TopicPartition, i64)>,
     produced: Vec<ProduceRequest>,
     fetches: Vec<FetchRequest>,
 }
 
 impl Default for FakeBroker {
     fn default() -> Self {
-        Self { state: Mutex::default(), changes: watch::channel(0).0 }
+        Self { state: Arc::default(), changes: watch::channel(0).0 }
     }
 }
 
@@ -86,6 +88,11 @@ impl State {
         self.logs.get(&at).and_then(|log| log.last()).map_or(0, Batch::next_offset)
     }
 
+    fn high_watermark(&self, at: TopicPartition) -> i64 {
+        let first = self.uncommitted.range((at, 0)..=(at, i64::MAX)).next();
+        first.map_or_else(|| self.end(at), |(_, offset)| *offset)
+    }
+
     fn append(&mut self, at: TopicPartition, mut wire: bytes::Bytes) -> i64 {
         let mut batch = Batch::split_from(&mut wire).unwrap();
         batch.base_offset = self.end(at);
@@ -101,13 +108,13 @@ impl State {
 
     fn read(&self, asked: &FetchPartition, left: &mut usize, first: &mut bool) -> Result<Fetched, BrokerError> {
         self.check(asked.partition)?;
-        let high_watermark = self.end(asked.partition);
+        let high_watermark = self.high_watermark(asked.partition);
         if !(0..=high_watermark).contains(&asked.offset) {
             return Err(StorageError::OffsetOutOfRange { log_start_offset: 0, high_watermark }.into());
         }
         let log = self.logs.get(&asked.partition).into_iter().flatten();
         let mut batches = Vec::new();
-        for batch in log.filter(|batch| batch.next_offset() > asked.offset) {
+        for batch in log.filter(|b| b.next_offset() > asked.offset && b.next_offset() <= high_watermark) {
             if batch.wire_len() > *left && !*first {
                 break;
             }
@@ -145,13 +152,21 @@ impl Broker for FakeBroker {
                 Ok(Appended { base_offset, log_append_time_ms: -1, log_start_offset: 0 })
             })
             .collect();
+        let appended = request.partitions.iter().zip(&results);
+        let held: Vec<(TopicPartition, i64)> =
+            appended.filter_map(|(p, r)| Some((p.partition, r.as_ref().ok()?.base_offset))).collect();
         state.produced.push(request);
         let gate = state.gates.pop_front();
+        if gate.is_some() {
+            state.uncommitted.extend(held.iter().copied());
+        }
         drop(state);
         self.changed();
+        let state = Arc::clone(&self.state);
         async move {
             if let Some(gate) = gate {
                 let _ = gate.await;
+                state.lock().unwrap().uncommitted.retain(|batch| !held.contains(batch));
             }
             results
         }
@@ -182,7 +197,7 @@ impl Broker for FakeBroker {
         let find = |query: &PartitionOffsetQuery| {
             state.check(query.partition)?;
             let (offset, timestamp) = match query.spec {
-                OffsetSpec::Latest | OffsetSpec::LastStable => (state.end(query.partition), -1),
+                OffsetSpec::Latest | OffsetSpec::LastStable => (state.high_watermark(query.partition), -1),
                 OffsetSpec::Timestamp(timestamp) => (1, timestamp),
                 _ => (0, -1),
             };

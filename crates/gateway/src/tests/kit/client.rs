@@ -92,6 +92,25 @@ impl Client {
     }
 
     pub(crate) async fn send_as(&mut self, key: i16, version: i16, flexible: bool, body: &[u8]) -> i32 {
+        let (id, frame) = self.frame(key, version, flexible, body);
+        self.stream.write_all(&frame).await.unwrap();
+        id
+    }
+
+    /// Sends requests so that the gateway reads all of them at once.
+    pub(crate) async fn send_together(&mut self, requests: &[(ApiKey, i16, Vec<u8>)]) -> Vec<i32> {
+        let mut wire = Vec::new();
+        let mut ids = Vec::new();
+        for (api, version, body) in requests {
+            let (id, frame) = self.frame(api.code(), *version, api.is_flexible(*version), body);
+            wire.extend(frame);
+            ids.push(id);
+        }
+        self.stream.write_all(&wire).await.unwrap();
+        ids
+    }
+
+    fn frame(&mut self, key: i16, version: i16, flexible: bool, body: &[u8]) -> (i32, Vec<u8>) {
         self.next += 1;
         let mut header = Put::new(false);
         header.out.put_i16(key);
@@ -104,8 +123,7 @@ impl Client {
         frame.put_i32((header.out.len() + body.len()) as i32);
         frame.extend(header.out);
         frame.extend(body);
-        self.stream.write_all(&frame).await.unwrap();
-        self.next
+        (self.next, frame)
     }
 
     /// The next answer's correlation id and what follows it, or `None` when the gateway closed the connection.
@@ -229,7 +247,7 @@ fn read_produce(body: Bytes, version: i16) -> Vec<ProduceAnswer> {
     answers
 }
 
-fn fetch(version: i16, query: &FetchQuery) -> Vec<u8> {
+pub(crate) fn fetch(version: i16, query: &FetchQuery) -> Vec<u8> {
     let mut put = Put::new(version >= 12);
     if version <= 14 {
         put.out.put_i32(-1);
