@@ -1,104 +1,132 @@
 //! `cargo xtask conformance`: clients in other languages, each with its defaults, against one bootstrap address.
+//!
+//! The cases are written once, in `cases`; what must hold of what was read is in `rules`. A client is a program of
+//! `tests/conformance` behind `driver`, or a command line tool.
 
-mod go;
-mod java;
+mod cases;
+mod client;
+mod console;
+mod driver;
 mod kcat;
-mod python;
+mod languages;
+mod report;
+mod rules;
+mod tool;
 
-use std::process::Command;
 use std::time::SystemTime;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use xtask::cluster::{Kafka, Standalone};
-use xtask::process::Process;
 use xtask::sh;
-use xtask::tools::kafka::jars;
 
 use super::test::need_build_tools;
+use client::Client;
+use languages::Available;
+use report::Report;
 
-/// A language and its check.
-type Client = (&'static str, fn(&str) -> Result<Outcome>);
+/// A client's name, and what gets it.
+type Named = (&'static str, fn(&str) -> Result<Available>);
 
-const CLIENTS: [Client; 4] =
-    [("kcat", kcat::check), ("python", python::check), ("go", go::check), ("java", java::check)];
+const CLIENTS: [Named; 6] = [
+    ("kcat", kcat::install),
+    ("java", languages::java),
+    ("java-console", java_console),
+    ("franz-go", languages::franz_go),
+    ("kafka-python", languages::kafka_python),
+    ("kafkajs", languages::kafkajs),
+];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Tests what listens there. Without it `tidemark standalone` is built and started.
     #[arg(long)]
     bootstrap: Option<String>,
-    /// Tests Apache Kafka 4.2: what fails there is a wrong test.
+    /// Tests Apache Kafka 4.2: what fails there is a wrong case.
     #[arg(long, conflicts_with = "bootstrap")]
     kafka: bool,
-    /// Only these languages: kcat, python, go, java.
+    /// Only these clients: kcat, java, java-console, franz-go, kafka-python, kafkajs.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }
 
-/// How a client's check ended, unless it failed.
-enum Outcome {
-    Passed,
-    /// With the reason.
-    Skipped(String),
-}
-
 pub(crate) fn run(args: &Args) -> Result<()> {
     for name in &args.only {
-        ensure!(CLIENTS.iter().any(|(client, _)| client == name), "there is no client {name}");
+        ensure!(CLIENTS.iter().any(|(known, _)| known == name), "there is no client {name}");
     }
-    let dir = tempfile::tempdir()?;
-    let (mut kafka, mut standalone) = (None, None);
-    let bootstrap = if let Some(bootstrap) = &args.bootstrap {
-        bootstrap.clone()
-    } else if args.kafka {
-        kafka.insert(Kafka::start(dir.path())?).bootstrap.clone()
-    } else {
+    let dir = tempfile::Builder::new().prefix("tidemark-conformance-").tempdir()?;
+    let server = Server::start(args, dir.path())?;
+    let wanted = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
+
+    let mut report = Report::default();
+    let mut clients: Vec<(&'static str, Box<dyn Client>)> = Vec::new();
+    for (name, install) in CLIENTS.into_iter().filter(|(name, _)| wanted(name)) {
+        report.client(name);
+        match install(server.bootstrap())? {
+            Available::Yes(client) => clients.push((name, client)),
+            Available::No(reason) => report.without(&format!("skipped: {reason}")),
+        }
+    }
+    // Topics that no other run has.
+    let prefix = format!("conformance-{:x}", SystemTime::UNIX_EPOCH.elapsed()?.as_millis());
+    let mut written = Vec::new();
+    for (name, client) in &mut clients {
+        sh::step(name);
+        written.extend(cases::run(client.as_mut(), name, &prefix, &mut report));
+    }
+    sh::step("reading what the others wrote");
+    for (name, client) in &mut clients {
+        cases::read_others(client.as_mut(), name, &written, &mut report);
+    }
+
+    println!("{}", report.text());
+    match report.failures() {
+        0 => Ok(()),
+        failed => {
+            eprintln!("--- the end of the server's log\n{}", sh::last_lines(&server.log(), 40));
+            bail!("{failed} steps failed")
+        }
+    }
+}
+
+fn java_console(bootstrap: &str) -> Result<Available> {
+    Ok(match console::Console::new(bootstrap) {
+        Ok(console) => Available::Yes(Box::new(console)),
+        Err(error) => Available::No(format!("{error:#}")),
+    })
+}
+
+enum Server {
+    Elsewhere(String),
+    Kafka(Kafka),
+    Standalone(Standalone),
+}
+
+impl Server {
+    fn start(args: &Args, dir: &std::path::Path) -> Result<Self> {
+        if let Some(bootstrap) = &args.bootstrap {
+            return Ok(Self::Elsewhere(bootstrap.clone()));
+        }
+        if args.kafka {
+            return Ok(Self::Kafka(Kafka::start(dir)?));
+        }
         need_build_tools()?;
         sh::run(sh::cargo().args(["build", "--package", "tidemark"]))?;
-        let binary = sh::target_dir().join("debug").join("tidemark");
-        standalone.insert(Standalone::start(&binary, dir.path())?).bootstrap.clone()
-    };
+        Ok(Self::Standalone(Standalone::start(&sh::target_dir().join("debug").join("tidemark"), dir)?))
+    }
 
-    let mut failed = Vec::new();
-    for (name, check) in CLIENTS {
-        if !args.only.is_empty() && !args.only.iter().any(|only| only == name) {
-            continue;
-        }
-        sh::step(name);
-        match check(&bootstrap) {
-            Ok(Outcome::Passed) => println!("{name}: passed"),
-            Ok(Outcome::Skipped(reason)) => println!("{name}: skipped, because {reason}"),
-            Err(error) => {
-                println!("{name}: failed: {error:#}");
-                failed.push(name);
-            }
+    fn bootstrap(&self) -> &str {
+        match self {
+            Self::Elsewhere(bootstrap) => bootstrap,
+            Self::Kafka(kafka) => &kafka.bootstrap,
+            Self::Standalone(standalone) => &standalone.bootstrap,
         }
     }
-    if failed.is_empty() {
-        return Ok(());
+
+    fn log(&self) -> String {
+        match self {
+            Self::Elsewhere(_) => String::new(),
+            Self::Kafka(kafka) => kafka.process.log(),
+            Self::Standalone(standalone) => standalone.process.log(),
+        }
     }
-    let of_kafka = kafka.as_ref().map(|kafka: &Kafka| &kafka.process);
-    let of_standalone = standalone.as_ref().map(|standalone: &Standalone| &standalone.process);
-    if let Some(log) = of_kafka.or(of_standalone).map(Process::log) {
-        eprintln!("--- the end of the server's log\n{}", sh::last_lines(&log, 40));
-    }
-    bail!("failed: {}", failed.join(", "))
-}
-
-/// A topic name that no other run has.
-fn topic(client: &str) -> String {
-    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    format!("conformance-{client}-{:x}", since.as_millis())
-}
-
-/// For clients that cannot create topics themselves.
-fn create_topic(bootstrap: &str, topic: &str, partitions: u32) -> Result<()> {
-    let mut create = jars()?.java("256m", "org.apache.kafka.tools.TopicCommand");
-    create.args(["--bootstrap-server", bootstrap, "--create", "--topic", topic]);
-    sh::quietly(create.args(["--partitions", &partitions.to_string()])).context("creating the topic").map(drop)
-}
-
-/// Runs a step that fetches a client. Where that fails, the client is skipped.
-fn available(command: &mut Command) -> Result<(), Outcome> {
-    sh::quietly(command).map(drop).map_err(|error| Outcome::Skipped(format!("it cannot be had here: {error:#}")))
 }

@@ -1,108 +1,115 @@
-//! kcat, an older librdkafka at the command line.
+//! kcat: an older librdkafka at the command line.
 
-use std::collections::BTreeSet;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use xtask::machine;
 
-use super::{Outcome, create_topic, topic};
+use super::client::{Abilities, CODECS, Client, From, Placed, Produce, Received, Way};
+use super::console::Console;
+use super::languages::Available;
+use super::tool::{self, Said, TAB};
 
-const PARTITIONS: u32 = 6;
-const COUNT: usize = 30;
+const PATIENCE_SECONDS: u32 = 60;
 
-pub(super) fn check(bootstrap: &str) -> Result<Outcome> {
-    if machine::need("kcat", &["kcat"]).is_err() {
-        return Ok(Outcome::Skipped("kcat is not installed (Debian: apt-get install kcat)".to_owned()));
+/// Key lengths are -1 for records without a key. The value comes last.
+const FORMAT: &str = "%p\t%o\t%T\t%K\t%k\t%s\n";
+
+pub(super) struct Kcat {
+    bootstrap: String,
+    // kcat creates no topics.
+    admin: Console,
+}
+
+pub(super) fn install(bootstrap: &str) -> Result<Available> {
+    if let Err(error) = machine::need("kcat", &["kcat"]) {
+        return Ok(Available::No(format!("{error:#}")));
     }
-    let topic = topic("kcat");
-    create_topic(bootstrap, &topic, PARTITIONS)?;
-    let mut sent = BTreeSet::new();
-    for acks in ["0", "1", "all"] {
-        for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
-            for (way, options) in [("key", &["-K:"][..]), ("any", &[]), ("to", &["-p", "4"])] {
-                let values: Vec<String> = (0..COUNT).map(|n| format!("{acks} {codec} {way} {n}")).collect();
-                let key = |n: usize| if way == "key" { format!("key-{}:", n % 7) } else { String::new() };
-                let lines: String = values.iter().enumerate().map(|(n, value)| key(n) + value + "\n").collect();
-                let settings = ["-X", &format!("acks={acks}"), "-z", codec];
-                kcat(bootstrap, &topic, &[&["-P"], &settings[..], options].concat(), &lines)?;
-                sent.extend(values);
+    Ok(match Console::new(bootstrap) {
+        Ok(admin) => Available::Yes(Box::new(Kcat { bootstrap: bootstrap.to_owned(), admin })),
+        Err(error) => Available::No(format!("it creates no topics, and what does it here is missing: {error:#}")),
+    })
+}
+
+impl Kcat {
+    fn run(&self, arguments: &[&str], input: &str) -> Result<Said> {
+        let mut kcat = Command::new("kcat");
+        tool::run(kcat.args(["-b", &self.bootstrap]).args(arguments), PATIENCE_SECONDS, input)
+    }
+}
+
+impl Client for Kcat {
+    fn abilities(&self) -> Abilities {
+        Abilities { codecs: CODECS, to_partition: true, several_topics: false }
+    }
+
+    fn create(&mut self, topic: &str) -> Result<()> {
+        self.admin.create(topic)
+    }
+
+    fn produce(&mut self, produce: &Produce<'_>) -> Result<Vec<Placed>> {
+        let mut arguments = vec!["-P".to_owned(), "-t".to_owned(), produce.topic.to_owned()];
+        if let Some(acks) = produce.acks {
+            arguments.extend(["-X".to_owned(), format!("acks={acks}")]);
+        }
+        if let Some(codec) = produce.codec {
+            arguments.extend(["-z".to_owned(), codec.to_owned()]);
+        }
+        match produce.way {
+            Way::Key => arguments.push(format!("-K{TAB}")),
+            // By default it stays with a partition for 10 ms, which is all that a case takes.
+            Way::RoundRobin => arguments.extend(["-X".to_owned(), "sticky.partitioning.linger.ms=0".to_owned()]),
+            Way::Partition(partition) => arguments.extend(["-p".to_owned(), partition.to_string()]),
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let said = self.run(&arguments, &tool::lines(produce.records, produce.way))?;
+        // It ends with 0 also where some records were not delivered.
+        ensure!(!said.errors.contains("ERROR"), "{}", said.errors);
+        Ok(Vec::new())
+    }
+
+    fn read(&mut self, topics: &[&str], from: From) -> Result<Vec<Received>> {
+        let from = match from {
+            From::Beginning => "beginning".to_owned(),
+            From::Offset(offset) => offset.to_string(),
+            From::Timestamp(timestamp) => format!("s@{timestamp}"),
+        };
+        let mut records = Vec::new();
+        for topic in topics {
+            let said = self.run(&["-C", "-t", topic, "-o", &from, "-e", "-q", "-f", FORMAT], "")?;
+            for line in said.output.lines() {
+                records.push(parse(topic, line).with_context(|| format!("kcat printed {line:?}"))?);
             }
         }
+        Ok(records)
     }
-
-    let format = "%p %o %T %k|%s\n";
-    let mut records = Vec::new();
-    // What was sent with acks=0 may still be on its way.
-    for _ in 0..50 {
-        let output = kcat(bootstrap, &topic, &["-C", "-o", "beginning", "-e", "-q", "-f", format], "")?;
-        records = parse(&output)?;
-        if records.len() >= sent.len() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(200));
-    }
-    let read: BTreeSet<String> = records.iter().map(|record| record.value.clone()).collect();
-    ensure!(records.len() == sent.len() && read == sent, "{} read of {} sent", records.len(), sent.len());
-    for partition in 0..PARTITIONS {
-        let mine: Vec<&Record> = records.iter().filter(|record| record.partition == partition).collect();
-        ensure!(mine.iter().enumerate().all(|(n, record)| record.offset == n), "partition {partition} has holes");
-    }
-    for key in (0..7).map(|n| format!("key-{n}")) {
-        let of_key = records.iter().filter(|record| record.key == key).map(|record| record.partition);
-        ensure!(of_key.collect::<BTreeSet<_>>().len() == 1, "{key} is in several partitions");
-    }
-
-    let output = kcat(bootstrap, &topic, &["-C", "-p", "4", "-o", "17", "-e", "-q", "-f", format], "")?;
-    let tail = parse(&output)?;
-    let fourth: Vec<&Record> = records.iter().filter(|record| record.partition == 4).collect();
-    ensure!(
-        tail.first().is_some_and(|record| record.offset == 17) && tail.len() == fourth.len() - 17,
-        "from offset 17"
-    );
-
-    let wanted = fourth[fourth.len() / 2].timestamp;
-    let first = fourth.iter().find(|record| record.timestamp >= wanted).context("a record of that time")?;
-    let from = format!("s@{wanted}");
-    let output = kcat(bootstrap, &topic, &["-C", "-p", "4", "-o", &from, "-e", "-q", "-f", format], "")?;
-    let found = parse(&output)?;
-    ensure!(found.first().is_some_and(|record| record.offset == first.offset), "from timestamp {wanted}");
-    Ok(Outcome::Passed)
 }
 
-struct Record {
-    partition: u32,
-    offset: usize,
-    timestamp: i64,
-    key: String,
-    value: String,
+fn parse(topic: &str, line: &str) -> Result<Received> {
+    let mut fields = line.splitn(6, TAB);
+    let mut field = || fields.next().context("a field is missing");
+    Ok(Received {
+        topic: topic.to_owned(),
+        partition: field()?.parse()?,
+        offset: field()?.parse()?,
+        timestamp: field()?.parse()?,
+        key: {
+            let (length, key) = (field()?, field()?);
+            (length != "-1").then(|| key.to_owned())
+        },
+        value: field()?.to_owned(),
+    })
 }
 
-fn parse(output: &str) -> Result<Vec<Record>> {
-    let records = output.lines().map(|line| {
-        let (head, value) = line.split_once('|').context("a bar")?;
-        let mut head = head.splitn(4, ' ');
-        let mut word = || head.next().context("a word");
-        Ok(Record {
-            partition: word()?.parse()?,
-            offset: word()?.parse()?,
-            timestamp: word()?.parse()?,
-            key: word()?.to_owned(),
-            value: value.to_owned(),
-        })
-    });
-    records.collect()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn kcat(bootstrap: &str, topic: &str, options: &[&str], input: &str) -> Result<String> {
-    let mut command = Command::new("kcat");
-    command.args(["-b", bootstrap, "-t", topic]).args(options);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
-    child.stdin.take().context("a pipe")?.write_all(input.as_bytes())?;
-    let output = child.wait_with_output()?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "kcat {}: {error}", options.join(" "));
-    Ok(String::from_utf8(output.stdout)?)
+    #[test]
+    fn a_line_is_a_record() {
+        let record = parse("t", "3\t17\t1700000000000\t-1\t\ta value").expect("a good line");
+        assert_eq!((record.partition, record.offset, record.key.as_deref()), (3, 17, None));
+        assert_eq!(parse("t", "0\t0\t5\t1\tk\tv").expect("a good line").key.as_deref(), Some("k"));
+        assert!(parse("t", "% Reached end of topic").is_err());
+    }
 }

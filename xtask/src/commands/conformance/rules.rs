@@ -31,8 +31,12 @@ pub(super) fn whole(runs: &[Run], read: &[Received]) -> Result<()> {
     }
     for run in runs {
         if run.acknowledged {
-            let missing: Vec<&str> =
-                run.records.iter().map(|record| record.value.as_str()).filter(|value| !seen.contains_key(value)).collect();
+            let missing: Vec<&str> = run
+                .records
+                .iter()
+                .map(|record| record.value.as_str())
+                .filter(|value| !seen.contains_key(value))
+                .collect();
             ensure!(missing.is_empty(), "lost: {} of {}, the first {:?}", missing.len(), run.records.len(), missing[0]);
         }
         for (record, placed) in run.records.iter().zip(&run.placed) {

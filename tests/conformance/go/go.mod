@@ -1,3 +1,0 @@
-module tidemark/conformance
-
-go 1.24

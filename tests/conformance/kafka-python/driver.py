@@ -1,0 +1,100 @@
+"""kafka-python behind the commands of ../README.md."""
+
+import json
+import sys
+import time
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewTopic
+
+PATIENCE_SECONDS = 60
+
+
+def create(servers, command):
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    try:
+        admin.create_topics([NewTopic(command["topic"], command["partitions"], 1)])
+    finally:
+        admin.close()
+    return {}
+
+
+def produce(servers, command):
+    settings = {}
+    if command["acks"] is not None:
+        settings["acks"] = command["acks"] if command["acks"] == "all" else int(command["acks"])
+        # The default of this client asks for idempotence, which it refuses to combine with less than all.
+        if command["acks"] != "all":
+            settings["enable_idempotence"] = False
+    if command["codec"] not in (None, "none"):
+        settings["compression_type"] = command["codec"]
+    producer = KafkaProducer(bootstrap_servers=servers, **settings)
+    try:
+        futures = []
+        for record in command["records"]:
+            key = record["key"].encode() if record["key"] is not None else None
+            value = record["value"].encode()
+            futures.append(producer.send(command["topic"], value, key=key, partition=record["partition"]))
+        producer.flush(PATIENCE_SECONDS)
+        placed = [future.get(PATIENCE_SECONDS) for future in futures]
+    finally:
+        producer.close()
+    return {"placed": [[at.partition, -1 if at.offset is None else at.offset] for at in placed]}
+
+
+def read(servers, command):
+    consumer = KafkaConsumer(bootstrap_servers=servers)
+    try:
+        return {"records": list(read_with(consumer, command))}
+    finally:
+        consumer.close()
+
+
+def read_with(consumer, command):
+    partitions = []
+    for topic in command["topics"]:
+        partitions += [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+    ends = consumer.end_offsets(partitions)
+    if command["from"] == "timestamp":
+        found = consumer.offsets_for_times({partition: command["value"] for partition in partitions})
+        starts = {partition: at.offset if at else ends[partition] for partition, at in found.items()}
+    elif command["from"] == "offset":
+        starts = {partition: command["value"] for partition in partitions}
+    else:
+        starts = consumer.beginning_offsets(partitions)
+    consumer.assign(partitions)
+    for partition, offset in starts.items():
+        consumer.seek(partition, offset)
+    unread = {partition for partition in partitions if starts[partition] < ends[partition]}
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while unread:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not read to their ends: {unread}")
+        for partition, records in consumer.poll(timeout_ms=200).items():
+            for record in records:
+                if record.offset < ends[partition]:
+                    yield {
+                        "topic": record.topic,
+                        "partition": record.partition,
+                        "offset": record.offset,
+                        "timestamp": record.timestamp,
+                        "key": record.key.decode() if record.key is not None else None,
+                        "value": record.value.decode(),
+                    }
+                if record.offset + 1 >= ends[partition]:
+                    unread.discard(partition)
+
+
+def main():
+    servers = sys.argv[1].split(",")
+    commands = {"create": create, "produce": produce, "read": read}
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            answer = commands[command["do"]](servers, command)
+        except Exception as error:  # whatever the client says is what the case is about
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+main()
