@@ -56,12 +56,7 @@ impl<'a> Fields<'a> {
     }
 
     pub(crate) fn segment(&mut self) -> Result<SegmentName, DecodeError> {
-        Ok(SegmentName {
-            epoch: self.u32()?,
-            first_index: self.u64()?,
-            last_index: self.u64()?,
-            attempt: self.u32()?,
-        })
+        Ok(SegmentName { epoch: self.u32()?, first_index: self.u64()?, last_index: self.u64()?, attempt: self.u32()? })
     }
 
     /// A number of things that take at least `each` bytes: one that the bytes left cannot hold reserves nothing.

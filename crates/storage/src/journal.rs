@@ -196,9 +196,12 @@ impl Journal {
     }
 
     fn commit(&self, group: &Group, locations: &[Location]) {
-        let (committed, untiered) = {
+        let (committed, tell_tiering) = {
             let mut core = self.lock();
-            (core.commit(&group.entries, locations), core.untiered_bytes())
+            let before = (core.untiered_since(), core.state.garbage.len());
+            let committed = core.commit(&group.entries, locations);
+            let after = (core.untiered_since(), core.state.garbage.len());
+            (committed, before != after || core.untiered_bytes() >= self.tier_at)
         };
         match committed {
             Ok(answers) => answers.send(),
@@ -207,7 +210,7 @@ impl Journal {
                 self.end(&format!("the journal contradicts itself: {error}"));
             }
         }
-        if untiered >= self.tier_at {
+        if tell_tiering {
             self.tier.notify_one();
         }
     }
@@ -233,7 +236,9 @@ impl Journal {
         };
         match &phase {
             Phase::Serving => tracing::warn!(journal = %self.id, error = text, "append failed"),
-            Phase::Reopening(_) => tracing::warn!(journal = %self.id, error = text, "append failed, opening a new epoch"),
+            Phase::Reopening(_) => {
+                tracing::warn!(journal = %self.id, error = text, "append failed, opening a new epoch")
+            }
             Phase::Ended(_) => {
                 tracing::error!(journal = %self.id, error = text, "the write-ahead log has ended: restart the node");
             }

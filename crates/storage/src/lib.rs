@@ -20,6 +20,7 @@ pub mod service;
 mod stamp;
 mod start;
 pub mod state;
+mod store;
 mod tail;
 #[cfg(test)]
 mod testing;

@@ -4,7 +4,7 @@
 
 use tidemark_model::storage::{EpochEnd, EpochQuery, FoundOffset, OffsetQuery, OffsetSpec};
 use tidemark_model::{Batch, StorageError, TieredRun, TopicPartition};
-use tidemark_segment::{Bucket, JournalKeys, SegmentIndex, StoreError};
+use tidemark_segment::{JournalKeys, StoreError};
 
 use crate::disk::off_thread;
 use crate::journal::Journal;
@@ -12,6 +12,7 @@ use crate::journal::core::Core;
 use crate::journal::log::BatchRef;
 use crate::lookup::{self, Wanted};
 use crate::read::{check_epoch, refusal, tiered_run};
+use crate::store::Store;
 use crate::wal::read::{ReadError, Wanted as InWal};
 
 /// How often a lookup is tried again because what it found moved to the object store before it was read.
@@ -26,12 +27,7 @@ enum Lead {
 }
 
 /// Finds an offset.
-pub(crate) async fn find(
-    journal: &Journal,
-    keys: &JournalKeys,
-    bucket: &Bucket,
-    query: OffsetQuery,
-) -> Result<FoundOffset, StorageError> {
+pub(crate) async fn find(journal: &Journal, store: &Store, query: OffsetQuery) -> Result<FoundOffset, StorageError> {
     let OffsetQuery { journal: _, partition, revision, current_leader_epoch, spec } = query;
     journal.wait_for_view(partition, revision).await;
     let wanted = match spec {
@@ -42,7 +38,7 @@ pub(crate) async fn find(
         let lead = {
             let core = journal.lock();
             check_epoch(current_leader_epoch, core.leader_epoch(partition)?)?;
-            core.lead(partition, spec, keys)?
+            core.lead(partition, spec, &store.keys)?
         };
         let batch = match lead {
             Lead::Answer(found) => return Ok(found),
@@ -52,7 +48,7 @@ pub(crate) async fn find(
                 Err(ReadError::Gone) => continue,
                 Err(error) => return Err(refusal(&error)),
             },
-            Lead::Tiered(run) => match tiered_batch(bucket, &run, wanted).await {
+            Lead::Tiered(run) => match tiered_batch(store, &run, wanted).await {
                 Ok(batch) => batch,
                 Err(StoreError::NotFound(_)) => continue,
                 Err(StoreError::Corrupt { key, why }) => {
@@ -85,9 +81,7 @@ async fn look_into(journal: &Journal, batch: Batch, wanted: Wanted) -> Result<Fo
     let base_offset = batch.base_offset;
     let found = off_thread(&*journal.disk, move || lookup::find(&batch, wanted)).await;
     match found {
-        Some(Ok(Some(found))) => {
-            Ok(FoundOffset { leader_epoch, offset: found.offset, timestamp: found.timestamp })
-        }
+        Some(Ok(Some(found))) => Ok(FoundOffset { leader_epoch, offset: found.offset, timestamp: found.timestamp }),
         // The batch's header promised a timestamp that none of its records has.
         Some(Ok(None)) => Ok(NONE),
         Some(Err(error)) => Err(StorageError::Corrupt(format!("the records of the batch at {base_offset}: {error}"))),
@@ -96,9 +90,9 @@ async fn look_into(journal: &Journal, batch: Batch, wanted: Wanted) -> Result<Fo
 }
 
 /// Reads the one batch of a run that has the record.
-async fn tiered_batch(bucket: &Bucket, run: &TieredRun, wanted: Wanted) -> Result<Batch, StoreError> {
+async fn tiered_batch(store: &Store, run: &TieredRun, wanted: Wanted) -> Result<Batch, StoreError> {
     let corrupt = |why: &str| StoreError::Corrupt { key: run.object.clone(), why: why.to_owned() };
-    let index = SegmentIndex::read(bucket, &run.object, run.object_size).await?;
+    let index = store.segment_index(run).await?;
     let indexed = index.run(run.partition).ok_or_else(|| corrupt("its index lacks the partition"))?;
     let (block, least) = match wanted {
         Wanted::AtLeast(timestamp) => (indexed.block_at_time(timestamp), timestamp),
@@ -106,8 +100,7 @@ async fn tiered_batch(bucket: &Bucket, run: &TieredRun, wanted: Wanted) -> Resul
     };
     let block = block.ok_or_else(|| corrupt("its index lacks the timestamp"))?;
     let span = indexed.blocks_span(block..block + 1).ok_or_else(|| corrupt("its index lacks a block"))?;
-    let bytes = bucket.get_range(&run.object, span.bytes.clone()).await?;
-    let batches = indexed.decode(&span, &bytes).map_err(|why| corrupt(&why.to_string()))?;
+    let batches = store.batches(&run.object, indexed, &span).await?;
     let found = batches.into_iter().find(|batch| batch.max_timestamp() >= least);
     found.ok_or_else(|| corrupt("a block lacks the timestamp that its index says it has"))
 }

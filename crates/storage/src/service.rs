@@ -10,7 +10,7 @@ use tidemark_model::storage::{
     AppendRequest, Appended, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, TailCommand, TailEvent,
 };
 use tidemark_model::{Clock, ClusterState, Coordinator, Entropy, JournalId, NodeId, Storage, StorageError};
-use tidemark_segment::{Bucket, JournalKeys};
+use tidemark_segment::Bucket;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::error::StartError;
 use crate::journal::Journal;
+use crate::store::Store;
 use crate::{offsets, read, start, tail};
 
 /// What a storage node is given.
@@ -39,8 +40,7 @@ pub struct Dependencies {
 /// A running storage node.
 pub struct Service {
     pub(crate) journal: Arc<Journal>,
-    pub(crate) keys: JournalKeys,
-    pub(crate) bucket: Bucket,
+    pub(crate) store: Store,
     pub(crate) tier_health: watch::Receiver<Result<(), String>>,
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) stop: CancellationToken,
@@ -54,7 +54,7 @@ impl Service {
     /// Waits for the coordinator, and fails when an operator has to act. `shutdown` stops the wait, and later the work that
     /// goes on in the background; [`shutdown`](Self::shutdown) waits for its end.
     pub async fn start(config: &Config, deps: Dependencies) -> Result<Arc<Self>, StartError> {
-        start::start(config, deps).await
+        start::start(config, deps, Store::new).await
     }
 
     /// Whether appends are taken; if not, why.
@@ -84,7 +84,7 @@ impl Service {
     }
 
     async fn find_offset(&self, query: OffsetQuery) -> Result<FoundOffset, StorageError> {
-        offsets::find(self.journal(query.journal)?, &self.keys, &self.bucket, query).await
+        offsets::find(self.journal(query.journal)?, &self.store, query).await
     }
 
     async fn epoch_end(&self, query: EpochQuery) -> Result<EpochEnd, StorageError> {
@@ -105,7 +105,7 @@ impl Storage for Service {
     }
 
     async fn read(&self, request: ReadRequest) -> Result<Read, StorageError> {
-        read::read(self.journal(request.journal)?, &self.keys, request).await
+        read::read(self.journal(request.journal)?, &self.store.keys, request).await
     }
 
     async fn list_offsets(&self, queries: Vec<OffsetQuery>) -> Vec<Result<FoundOffset, StorageError>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_model::{ClusterState, JournalId};
-use tidemark_segment::{Bucket, Checkpoint, JournalKeys};
+use tidemark_segment::{Bucket, JournalKeys};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ use crate::journal::supervise::Opener;
 use crate::journal::{Journal, Parts};
 use crate::service::{Dependencies, Service};
 use crate::state::State;
+use crate::store::Store;
 use crate::tier::{Policy, Tiering};
 use crate::wal::Location;
 use crate::wal::files::Files;
@@ -38,7 +39,12 @@ struct Restored {
     recovered: Recovered,
 }
 
-pub(crate) async fn start(config: &Config, deps: Dependencies) -> Result<Arc<Service>, StartError> {
+/// `store` makes the journal's part of the bucket.
+pub(crate) async fn start(
+    config: &Config,
+    deps: Dependencies,
+    store: impl FnOnce(Bucket, JournalKeys) -> Store,
+) -> Result<Arc<Service>, StartError> {
     let Dependencies { node, mut data_dir, bucket, coordinator, view, clock, entropy, shutdown } = deps;
     let disk = data_dir.disk.clone();
     let files = Arc::new(Files::new(disk.clone(), data_dir.wal(), config.wal_file_bytes));
@@ -49,8 +55,8 @@ pub(crate) async fn start(config: &Config, deps: Dependencies) -> Result<Arc<Ser
     if let Some(found) = survey.journal().filter(|found| *found != opened.id) {
         return Err(StartError::OtherJournal { given: opened.id.0, found: found.0 });
     }
-    let keys = keys(&view, opened.id)?;
-    let restored = restore(&bucket, &keys, survey, &files, wal_incarnation).await?;
+    let store = store(bucket, keys(&view, opened.id)?);
+    let restored = restore(&store, survey, &files, wal_incarnation).await?;
     let Restored { state, batches, recovered } = restored;
     if opened.epoch <= state.last.epoch {
         return Err(StartError::OldEpoch { journal: opened.id.0, got: opened.epoch, last: state.last.epoch });
@@ -86,22 +92,12 @@ pub(crate) async fn start(config: &Config, deps: Dependencies) -> Result<Arc<Ser
     if data_dir.journal().is_none() {
         data_dir.log_created(opened.id)?;
     }
-    let tiering = Tiering::new(journal.clone(), bucket.clone(), keys.clone(), policy(config), entropy);
+    let tiering = Tiering::new(journal.clone(), store.clone(), policy(config), entropy);
     let tier_health = tiering.health();
     let stop = CancellationToken::new();
-    let tasks = vec![
-        tokio::spawn(journal.clone().supervise(opener, stop.clone())),
-        tokio::spawn(tiering.run(stop.clone())),
-    ];
-    Ok(Arc::new(Service {
-        journal,
-        keys,
-        bucket,
-        tier_health,
-        tasks: Mutex::new(tasks),
-        stop,
-        _data_dir: data_dir,
-    }))
+    let tasks =
+        vec![tokio::spawn(journal.clone().supervise(opener, stop.clone())), tokio::spawn(tiering.run(stop.clone()))];
+    Ok(Arc::new(Service { journal, store, tier_health, tasks: Mutex::new(tasks), stop, _data_dir: data_dir }))
 }
 
 /// Reads the headers of the log, and gives it another incarnation when it was emptied.
@@ -130,14 +126,13 @@ fn keys(view: &watch::Receiver<Arc<ClusterState>>, journal: JournalId) -> Result
 
 /// The state of the newest checkpoint, and the entries of the log after it.
 async fn restore(
-    bucket: &Bucket,
-    keys: &JournalKeys,
+    store: &Store,
     survey: Survey,
     files: &Arc<Files>,
     wal_incarnation: u64,
 ) -> Result<Restored, StartError> {
-    let journal = keys.journal();
-    let newest = Checkpoint::newest(bucket, keys).await?;
+    let journal = store.keys.journal();
+    let newest = store.newest_checkpoint().await?;
     for damaged in &newest.damaged {
         tracing::error!(key = damaged.key, why = damaged.why, "a checkpoint is damaged, using an older one");
     }
@@ -148,6 +143,7 @@ async fn restore(
     };
     let expected =
         Expected { journal: Some(journal), wal_incarnation, needed: base.last.index.min(base.tiered_through) + 1 };
+    let wal_dir = files.dir().display().to_string();
     let disk = files.disk.clone();
     let files = files.clone();
     let replay = move || -> Result<Restored, RecoveryError> {
@@ -174,7 +170,7 @@ async fn restore(
     let restored = off_thread(&*disk, replay).await.ok_or(StartError::Stopped)??;
     let Restored { state, batches, recovered } = &restored;
     if recovered.last < state.last {
-        let (dir, first) = (keys.segments(), recovered.last.index + 1);
+        let (dir, first) = (wal_dir, recovered.last.index + 1);
         return Err(RecoveryError::Missing { dir, first, needed: state.last.index }.into());
     }
     if let Some((path, position)) = &recovered.torn {

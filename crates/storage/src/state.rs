@@ -17,8 +17,8 @@ use tidemark_segment::{CheckpointName, SegmentName};
 use crate::codec::DecodeError;
 use crate::entry::{Entry, EntryId};
 
-pub(crate) use partition::{follow, may_follow};
 pub use partition::{EpochStart, PartitionState};
+pub(crate) use partition::{follow, may_follow};
 
 /// Everything that the entries up to and with `last` made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

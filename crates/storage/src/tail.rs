@@ -111,13 +111,8 @@ pub(crate) fn serve(
     journals: Arc<dyn Fn(JournalId) -> Option<Arc<Journal>> + Send + Sync>,
     commands: BoxStream<'static, TailCommand>,
 ) -> BoxStream<'static, Result<TailEvent, StorageError>> {
-    let tail = Tail {
-        journals,
-        commands,
-        mailbox: Arc::default(),
-        subscriptions: BTreeMap::new(),
-        waiting: BTreeMap::new(),
-    };
+    let tail =
+        Tail { journals, commands, mailbox: Arc::default(), subscriptions: BTreeMap::new(), waiting: BTreeMap::new() };
     stream::unfold(tail, |mut tail| async move {
         let event = tail.next().await?;
         Some((Ok(event), tail))
@@ -268,9 +263,7 @@ impl Tail {
 
 /// Whether bounds moved that no batch tells of. A high watermark that moved comes with its batches, as credit allows.
 fn moved(told: Option<Bounds>, now: Bounds) -> bool {
-    told.is_none_or(|told| {
-        (told.leader_epoch, told.log_start_offset) != (now.leader_epoch, now.log_start_offset)
-    })
+    told.is_none_or(|told| (told.leader_epoch, told.log_start_offset) != (now.leader_epoch, now.log_start_offset))
 }
 
 impl Drop for Tail {

@@ -9,23 +9,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use object_store::memory::InMemory;
 use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, TopicRef};
 use tidemark_model::route::Route;
 use tidemark_model::storage::{Acks, Append, AppendRequest, Appended, Read, ReadRequest, Records};
 use tidemark_model::{
-    Batch, Clock, ClusterState, ClusterUpdate, Coordinator, CoordinatorError, Entropy, Journal, JournalId, NodeId,
-    Partition, Record, RecordKey, Registration, Replica, Role, Storage as _, StorageError, Topic, TopicId,
-    TopicPartition,
+    Batch, Clock, ClusterState, ClusterUpdate, Coordinator, CoordinatorError, Journal, JournalId, NodeId, Partition,
+    Record, RecordKey, Registration, Replica, Role, Storage as _, StorageError, Topic, TopicId, TopicPartition,
 };
-use tidemark_segment::bucket::RetryPolicy;
-use tidemark_segment::testing::{Faults, Faulty, Script, Seeded};
+use tidemark_segment::testing::{Faults, Script, Seeded};
 use tidemark_segment::{Bucket, SegmentIndex};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::disk::sim::SimDisk;
+use crate::store::Store;
 use crate::{Config, DataDir, Dependencies, Service, StartError};
 
 pub(crate) const JOURNAL: JournalId = JournalId(1);
@@ -37,7 +35,9 @@ pub(crate) const PARTITIONS: usize = 3;
 /// A storage node and what is around it, all of which outlives a crash of the node.
 pub(crate) struct World {
     pub(crate) disk: SimDisk,
+    /// Without the faults.
     pub(crate) bucket: Bucket,
+    faults: Arc<dyn Faults>,
     pub(crate) coordinator: Arc<FakeCoordinator>,
     pub(crate) view: watch::Sender<Arc<ClusterState>>,
     pub(crate) clock: Arc<FixedClock>,
@@ -66,9 +66,7 @@ impl World {
 
     pub(crate) fn with_store_faults(seed: u64, faults: Arc<dyn Faults>) -> Self {
         let entropy = Arc::new(Seeded::new(seed));
-        let store = Faulty::new(Arc::new(InMemory::new()), None, faults);
-        let retry = RetryPolicy { budget: Duration::ZERO, ..RetryPolicy::default() };
-        let bucket = Bucket::with_store(store, None, "", "memory://", entropy.clone()).with_retry(retry);
+        let bucket = Bucket::in_memory(entropy.clone());
         let mut state = ClusterState::new("cluster".into());
         for topic in 0..TOPICS {
             state.upsert(Record::Topic(topic_of(topic)));
@@ -88,6 +86,7 @@ impl World {
         Self {
             disk: SimDisk::default(),
             bucket,
+            faults,
             coordinator: Arc::default(),
             view: watch::channel(Arc::new(state)).0,
             clock: Arc::default(),
@@ -108,7 +107,8 @@ impl World {
             entropy: self.entropy.clone(),
             shutdown: CancellationToken::new(),
         };
-        Service::start(&self.config, deps).await
+        let store = |bucket, keys| Store::new(bucket, keys).with_faults(self.faults.clone());
+        crate::start::start(&self.config, deps, store).await
     }
 
     /// The power goes: the service is gone with what its disk had not made durable.

@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use tidemark_model::{Entropy, StorageError};
 use tidemark_runtime::backoff::Backoff;
-use tidemark_segment::{Bucket, JournalKeys, SegmentName, StoreError};
+use tidemark_segment::{SegmentName, StoreError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::journal::Journal;
 use crate::metrics;
+use crate::store::Store;
 
 /// The first wait after the object store failed, beyond the client's own attempts.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -48,8 +49,7 @@ pub(crate) struct Policy {
 /// The loop's own memory. What must survive is in the journal's state.
 pub(crate) struct Tiering {
     journal: Arc<Journal>,
-    bucket: Bucket,
-    keys: JournalKeys,
+    store: Store,
     policy: Policy,
     entropy: Arc<dyn Entropy>,
     /// Tells names of one epoch and range apart.
@@ -57,6 +57,8 @@ pub(crate) struct Tiering {
     tiered_since_checkpoint: u64,
     /// When something first changed that a checkpoint should have.
     changed: Option<Instant>,
+    /// Since when an object waits for a checkpoint before it can be deleted.
+    garbage_since: Option<Instant>,
     /// Objects that nobody should read any more, with when they may be deleted.
     doomed: BTreeMap<SegmentName, Instant>,
     health: watch::Sender<Result<(), String>>,
@@ -76,25 +78,19 @@ pub(crate) enum TierError {
 }
 
 impl Tiering {
-    pub(crate) fn new(
-        journal: Arc<Journal>,
-        bucket: Bucket,
-        keys: JournalKeys,
-        policy: Policy,
-        entropy: Arc<dyn Entropy>,
-    ) -> Self {
+    pub(crate) fn new(journal: Arc<Journal>, store: Store, policy: Policy, entropy: Arc<dyn Entropy>) -> Self {
         let now = Instant::now();
         // Whatever is intended at the start is of an earlier life: nobody writes it any more.
         let doomed = journal.lock().state.intents.iter().map(|name| (*name, now)).collect();
         Self {
             journal,
-            bucket,
-            keys,
+            store,
             policy,
             entropy,
             attempt: 0,
             tiered_since_checkpoint: 0,
             changed: Some(now),
+            garbage_since: None,
             doomed,
             health: watch::channel(Ok(())).0,
         }
@@ -177,7 +173,8 @@ impl Tiering {
         if trims && (self.tiered_since_checkpoint >= self.policy.checkpoint_bytes || self.under_pressure()) {
             return Some(changed);
         }
-        Some(changed + self.policy.checkpoint_age)
+        let garbage = self.garbage_since.map(|since| since + self.policy.delete_grace);
+        Some(garbage.map_or(changed + self.policy.checkpoint_age, |due| due.min(changed + self.policy.checkpoint_age)))
     }
 
     fn under_pressure(&self) -> bool {

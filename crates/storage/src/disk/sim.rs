@@ -33,7 +33,9 @@ pub enum Operation {
 pub enum Fault {
     None,
     /// `ENOSPC`. A write keeps this many bytes of what it was given, which it does not say.
-    NoSpace { kept: usize },
+    NoSpace {
+        kept: usize,
+    },
     /// `EIO`. A write may have kept half of it; a failed sync leaves the pages clean and not durable.
     Io,
     /// A write takes only this many bytes, at least one.

@@ -5,7 +5,9 @@ use tidemark_model::route::Route;
 use tidemark_model::{Batch, NodeId};
 use tidemark_segment::CheckpointName;
 
-use super::{ADDED_LEN, BatchEntry, Entry, Kind, ManifestEdit, ROUTE_LEN, REMOVED_LEN, Run, RunRef, SEGMENT_LEN, VERSION};
+use super::{
+    ADDED_LEN, BatchEntry, Entry, Kind, ManifestEdit, REMOVED_LEN, ROUTE_LEN, Run, RunRef, SEGMENT_LEN, VERSION,
+};
 use crate::codec::{DecodeError, Fields};
 
 impl Entry {
@@ -18,9 +20,7 @@ impl Entry {
         let mut fields = Fields::new(payload);
         let entry = match kind {
             Kind::Batch => return batch(payload),
-            Kind::EpochStarted => {
-                Self::EpochStarted { node: NodeId(fields.i32()?), wal_incarnation: fields.u64()? }
-            }
+            Kind::EpochStarted => Self::EpochStarted { node: NodeId(fields.i32()?), wal_incarnation: fields.u64()? },
             Kind::PartitionCreated => {
                 Self::PartitionCreated { partition: fields.partition()?, revision: fields.u64()? }
             }

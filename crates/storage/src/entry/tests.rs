@@ -52,17 +52,24 @@ fn run() -> impl Strategy<Value = Run> {
 }
 
 pub(crate) fn entry() -> impl Strategy<Value = Entry> {
-    let route = (any::<u64>(), any::<i32>(), any::<i32>())
-        .prop_map(|(generation, g, b)| Route { generation, gateway: NodeId(g), broker: NodeId(b) });
-    let records = proptest::collection::vec(any::<u8>(), 0..200);
-    let batch = (partition(), route, any::<(i64, i16, i32)>(), records).prop_map(|(partition, route, producer, records)| {
-        let mut batch = sample_batch(producer, 3, 7, &records);
-        batch.base_offset = 11;
-        batch.leader_epoch = 5;
-        Entry::Batch(BatchEntry { partition, route, batch })
+    let route = (any::<u64>(), any::<i32>(), any::<i32>()).prop_map(|(generation, g, b)| Route {
+        generation,
+        gateway: NodeId(g),
+        broker: NodeId(b),
     });
-    let removed = (partition(), any::<i64>(), segment())
-        .prop_map(|(partition, first_offset, segment)| RunRef { partition, first_offset, segment });
+    let records = proptest::collection::vec(any::<u8>(), 0..200);
+    let batch =
+        (partition(), route, any::<(i64, i16, i32)>(), records).prop_map(|(partition, route, producer, records)| {
+            let mut batch = sample_batch(producer, 3, 7, &records);
+            batch.base_offset = 11;
+            batch.leader_epoch = 5;
+            Entry::Batch(BatchEntry { partition, route, batch })
+        });
+    let removed = (partition(), any::<i64>(), segment()).prop_map(|(partition, first_offset, segment)| RunRef {
+        partition,
+        first_offset,
+        segment,
+    });
     let edit = (
         any::<u64>(),
         proptest::option::of((segment(), any::<u64>())),
@@ -75,7 +82,8 @@ pub(crate) fn entry() -> impl Strategy<Value = Entry> {
     prop_oneof![
         batch,
         edit,
-        any::<(i32, u64)>().prop_map(|(node, wal_incarnation)| Entry::EpochStarted { node: NodeId(node), wal_incarnation }),
+        any::<(i32, u64)>()
+            .prop_map(|(node, wal_incarnation)| Entry::EpochStarted { node: NodeId(node), wal_incarnation }),
         (partition(), any::<u64>()).prop_map(|(partition, revision)| Entry::PartitionCreated { partition, revision }),
         (any::<u128>(), any::<u64>())
             .prop_map(|(topic, revision)| Entry::TopicDeleted { topic: TopicId(Uuid::from_u128(topic)), revision }),

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use super::core::{Ahead, Answers, AppendResults, Core, Phase, Reply, Slot, Waiter};
 use crate::entry::{BatchEntry, Entry};
-use crate::state::PartitionState;
-use crate::state::{follow, may_follow};
-use crate::state::producers::{Producer, Verdict};
 use crate::stamp::{is_stamped, stamped};
+use crate::state::PartitionState;
+use crate::state::producers::{Producer, Verdict};
+use crate::state::{follow, may_follow};
 use crate::wal::format::{ENTRY_HEADER_LEN, MAX_ENTRY_LEN};
 
 /// Bytes that may be named and not committed. A safety net: those who call bound what they have under way.
@@ -88,9 +88,10 @@ impl Core {
         let waits = |at: TopicPartition| {
             self.parked.iter().any(|parked| parked.request.appends.iter().any(|append| append.partition == at))
         };
-        request.appends.iter().any(|append| {
-            (behind && self.leader_epoch(append.partition).is_err()) || waits(append.partition)
-        })
+        request
+            .appends
+            .iter()
+            .any(|append| (behind && self.leader_epoch(append.partition).is_err()) || waits(append.partition))
     }
 
     fn admit(
@@ -106,8 +107,7 @@ impl Core {
         }
         let route = request.route;
         let before = self.next_index;
-        let results: AppendResults =
-            request.appends.into_iter().map(|append| self.admit_one(append, route)).collect();
+        let results: AppendResults = request.appends.into_iter().map(|append| self.admit_one(append, route)).collect();
         let last = self.next_index - 1;
         if last == self.state.last.index {
             // Nothing is under way on which an answer could depend.
@@ -134,14 +134,12 @@ impl Core {
         Ok(())
     }
 
-    fn admit_one(
-        &mut self,
-        append: Append,
-        route: tidemark_model::route::Route,
-    ) -> Result<Appended, StorageError> {
+    fn admit_one(&mut self, append: Append, route: tidemark_model::route::Route) -> Result<Appended, StorageError> {
         let Append { partition: at, mut batch } = append;
         let leader_epoch = self.leader_epoch(at)?;
-        if batch.wire_len() + ENTRY_HEADER_LEN + crate::entry::ROUTE_LEN > MAX_ENTRY_LEN || batch.last_offset_delta() < 0 {
+        if batch.wire_len() + ENTRY_HEADER_LEN + crate::entry::ROUTE_LEN > MAX_ENTRY_LEN
+            || batch.last_offset_delta() < 0
+        {
             return Err(StorageError::Corrupt(format!("a batch of {} bytes cannot be stored", batch.wire_len())));
         }
         if self.stamps(at) {
@@ -187,9 +185,7 @@ impl Core {
     /// Whether the topic wants the time of the append in its records.
     fn stamps(&self, at: TopicPartition) -> bool {
         let topic = self.view.topic(at.topic);
-        topic.is_some_and(|topic| {
-            effective(&topic.configs).message_timestamp_type() == TimestampType::LogAppendTime
-        })
+        topic.is_some_and(|topic| effective(&topic.configs).message_timestamp_type() == TimestampType::LogAppendTime)
     }
 }
 

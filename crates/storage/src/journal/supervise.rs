@@ -141,10 +141,7 @@ impl Core {
 
 impl Opener {
     /// Opens a journal at the start, trying for as long as the coordinator cannot be reached.
-    pub(crate) async fn open_first(
-        &self,
-        shutdown: &CancellationToken,
-    ) -> Result<tidemark_model::Journal, StartError> {
+    pub(crate) async fn open_first(&self, shutdown: &CancellationToken) -> Result<tidemark_model::Journal, StartError> {
         let mut backoff = Backoff::new(REOPEN_FIRST, REOPEN_LIMIT);
         loop {
             let opened = shutdown

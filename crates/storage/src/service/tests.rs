@@ -68,12 +68,13 @@ async fn a_duplicate_has_the_offset_of_its_original_once_that_is_durable() {
     let first = append(&service, at(0, 0), sequenced(0, 5));
     let again = append(&service, at(0, 0), sequenced(0, 5));
     // Both are under way: when the write fails, so does the duplicate.
-    world.disk.inject(Operation::Write, [Fault::NoSpace { kept: 0 }]);
+    world.disk.inject(Operation::Write, [Fault::NoSpace { kept: 100 }]);
     assert!(matches!(first.await, Err(StorageError::Full(_))));
     assert!(matches!(again.await, Err(StorageError::Full(_))));
+    service.wal_health().wait_for(Result::is_ok).await.unwrap();
     assert_eq!(append(&service, at(0, 0), sequenced(0, 5)).await.unwrap().base_offset, 0);
     assert_eq!(append(&service, at(0, 0), sequenced(5, 5)).await.unwrap().base_offset, 5);
-    let epoch_before = world.coordinator.epoch();
+    assert_eq!(world.coordinator.epoch(), 2, "something may have been written");
     service.shutdown().await;
     drop(service);
     let service = world.start().await.unwrap();
@@ -82,7 +83,6 @@ async fn a_duplicate_has_the_offset_of_its_original_once_that_is_durable() {
         append(&service, at(0, 0), sequenced(20, 5)).await,
         Err(StorageError::OutOfOrderSequence { expected: 10, got: 20, .. })
     ));
-    assert_eq!(epoch_before, 1, "a clean failure needs no new epoch");
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,6 +102,7 @@ async fn a_full_disk_undoes_offsets_and_sequences_of_all_that_is_queued_and_reco
     world.disk.set_capacity(None);
     assert_eq!(append(&service, at(0, 1), plain(4_000)).await.unwrap().base_offset, acked as i64);
     assert!(service.wal_health().borrow().is_ok());
+    assert_eq!(world.coordinator.epoch(), 1, "nothing was written, so that the epoch stands");
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,7 +127,7 @@ async fn after_a_failed_write_the_journal_goes_on_in_a_new_epoch() {
     let service = world.start().await.unwrap();
     append(&service, at(0, 0), sequenced(0, 5)).await.unwrap();
     world.coordinator.refuse(Some(CoordinatorError::Unavailable("down".into())));
-    world.disk.inject(Operation::Write, [Fault::Short(700), Fault::Io]);
+    world.disk.inject(Operation::Write, [Fault::Short(50), Fault::Io]);
     let mut health = service.wal_health();
     assert!(matches!(append(&service, at(0, 0), sequenced(5, 5)).await, Err(StorageError::Unavailable(_))));
     health.wait_for(Result::is_err).await.unwrap();
@@ -338,7 +339,9 @@ impl Tailing {
     /// The next event, as partition, high watermark and offsets.
     async fn batches(&mut self) -> (TopicPartition, i64, Vec<i64>) {
         match self.events.next().await.unwrap().unwrap() {
-            TailEvent::Batches { partition, bounds, batches, .. } => (partition, bounds.high_watermark, bases(&batches)),
+            TailEvent::Batches { partition, bounds, batches, .. } => {
+                (partition, bounds.high_watermark, bases(&batches))
+            }
             TailEvent::Ended { partition, reason } => panic!("{partition} ended: {reason}"),
         }
     }
@@ -377,6 +380,7 @@ async fn the_tail_sends_what_is_committed_as_credit_allows() {
     tail.commands.send(TailCommand::Credit { partition: at(0, 1), bytes: 2_000 }).unwrap();
     assert_eq!(tail.batches().await, (at(0, 1), 2, vec![1]));
     tail.commands.send(TailCommand::Unsubscribe { partition: at(0, 0) }).unwrap();
+    assert!(tail.is_silent().await);
     append(&service, at(0, 0), sequenced(15, 5)).await.unwrap();
     assert!(tail.is_silent().await);
     drop(tail.commands);

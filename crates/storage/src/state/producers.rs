@@ -73,8 +73,7 @@ impl Producer {
         // In sequences that wrap, "below" is "at most half of the way around behind".
         let behind = (i64::from(oldest.first_sequence()) - i64::from(batch.last_sequence())).rem_euclid(SEQUENCES);
         let ends_below = behind > 0 && behind <= SEQUENCES / 2;
-        let begins_below =
-            (i64::from(oldest.first_sequence()) - i64::from(got)).rem_euclid(SEQUENCES) <= SEQUENCES / 2;
+        let begins_below = (i64::from(oldest.first_sequence()) - i64::from(got)).rem_euclid(SEQUENCES) <= SEQUENCES / 2;
         if known.batches().len() == BATCHES && ends_below && begins_below {
             return Err(StorageError::DuplicateSequence { producer_id, got });
         }

@@ -39,6 +39,8 @@ fn sample() -> State {
     for n in 0..2 {
         apply(&mut state, 1, Entry::PartitionCreated { partition: at(n, 0), revision: 4 }).unwrap();
         apply(&mut state, 1, batch(at(n, 0), 0, 1, (7, 0, 0))).unwrap();
+    }
+    for n in 0..2 {
         apply(&mut state, 2, batch(at(n, 0), 10, 2, (7, 0, 10))).unwrap();
     }
     apply(&mut state, 2, Entry::SegmentIntended(segment(9))).unwrap();

@@ -18,9 +18,8 @@ impl Tiering {
         // What changes from here on is for the next one.
         let (changed, tiered) = (self.changed.take(), std::mem::take(&mut self.tiered_since_checkpoint));
         let size = state.len();
-        let checkpoint = Checkpoint { journal: self.keys.journal(), name, state };
-        let written = checkpoint.write(&self.bucket, &self.keys).await;
-        if let Err(error) = written {
+        let checkpoint = Checkpoint { journal: self.journal.id, name, state };
+        if let Err(error) = self.store.put_checkpoint(&checkpoint).await {
             (self.changed, self.tiered_since_checkpoint) = (changed, self.tiered_since_checkpoint + tiered);
             return Err(error.into());
         }
@@ -30,7 +29,6 @@ impl Tiering {
         let freed = self.journal.files.trim(needed);
         metrics::checkpoint_written(size as u64, started.elapsed());
         tracing::debug!(journal = %self.journal.id, index = name.index, bytes = size, freed, "checkpoint");
-        Checkpoint::delete_older(&self.bucket, &self.keys, name).await?;
-        Ok(())
+        Ok(self.store.delete_checkpoints_before(name).await?)
     }
 }

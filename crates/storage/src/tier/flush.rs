@@ -57,18 +57,14 @@ impl Tiering {
             .unwrap_or_else(|| Err(tidemark_segment::FormatError::Magic("segment")))?;
         self.journal.append_entry(Entry::SegmentIntended(name)).await?;
         let EncodedSegment { chunks, size, index } = segment;
-        if let Err(error) = self.bucket.put_new(&self.keys.segment(name), chunks).await {
+        if let Err(error) = self.store.put_segment(name, chunks).await {
             // It may be there, or come to be: its name is not used again, and it is deleted in a while.
             self.doomed.insert(name, Instant::now() + self.policy.delete_grace);
             return Err(renamed(error));
         }
         let added = index.runs.iter().map(|run| (run.partition, manifest_run(name, run))).collect();
-        let edit = ManifestEdit {
-            tiered_through: name.last_index,
-            segment: Some((name, size)),
-            removed: Vec::new(),
-            added,
-        };
+        let edit =
+            ManifestEdit { tiered_through: name.last_index, segment: Some((name, size)), removed: Vec::new(), added };
         let edited = self.journal.append_entry(Entry::ManifestEdited(edit)).await;
         if edited.is_err() {
             self.doomed.insert(name, Instant::now() + self.policy.delete_grace);

@@ -22,17 +22,18 @@ impl Tiering {
             }
             if state.garbage.values().any(|dropped_at| *dropped_at > checkpointed) {
                 self.changed.get_or_insert(now);
+                self.garbage_since.get_or_insert(now);
+            } else {
+                self.garbage_since = None;
             }
             // What was doomed because its outcome was unknown may have turned out well.
             self.doomed.retain(|name, _| state.intents.contains(name) || state.garbage.contains_key(name));
         }
-        let due: Vec<SegmentName> =
-            self.doomed.iter().filter(|(_, at)| **at <= now).map(|(name, _)| *name).collect();
+        let due: Vec<SegmentName> = self.doomed.iter().filter(|(_, at)| **at <= now).map(|(name, _)| *name).collect();
         if due.is_empty() {
             return Ok(false);
         }
-        let keys: Vec<String> = due.iter().map(|name| self.keys.segment(*name)).collect();
-        self.bucket.delete(&keys).await?;
+        self.store.delete_segments(&due).await?;
         self.journal.append_entry(Entry::ObjectsDeleted(due.clone())).await?;
         for name in &due {
             self.doomed.remove(name);

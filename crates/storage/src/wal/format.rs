@@ -222,13 +222,8 @@ mod tests {
 
     #[test]
     fn a_header_comes_back_and_a_changed_one_does_not() {
-        let header = FileHeader {
-            journal: JournalId(1),
-            wal_incarnation: 2,
-            sequence: 3,
-            first_index: 5,
-            previous_checksum: 6,
-        };
+        let header =
+            FileHeader { journal: JournalId(1), wal_incarnation: 2, sequence: 3, first_index: 5, previous_checksum: 6 };
         let bytes = header.encode();
         assert_eq!(FileHeader::decode(&bytes), Ok(header));
         for at in 0..FILE_HEADER_LEN {
@@ -240,13 +235,8 @@ mod tests {
 
     #[test]
     fn a_newer_format_says_so() {
-        let header = FileHeader {
-            journal: JournalId(1),
-            wal_incarnation: 2,
-            sequence: 3,
-            first_index: 5,
-            previous_checksum: 6,
-        };
+        let header =
+            FileHeader { journal: JournalId(1), wal_incarnation: 2, sequence: 3, first_index: 5, previous_checksum: 6 };
         let mut bytes = header.encode();
         bytes[9] = 2;
         let crc = seed(&bytes);

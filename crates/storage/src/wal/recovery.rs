@@ -133,9 +133,8 @@ impl Survey {
                 next.id.index = header.first_index;
                 next.checksum = header.previous_checksum;
             }
-            let bytes = Bytes::from(
-                read_up_to(&*file.handle, 0, file.size as usize).map_err(|cause| of_file(file, cause))?,
-            );
+            let bytes =
+                Bytes::from(read_up_to(&*file.handle, 0, file.size as usize).map_err(|cause| of_file(file, cause))?);
             let scanned = scan(file, header, &bytes, &mut next, sink)?;
             match files_left.peek() {
                 Some((following, (header, later))) => {
@@ -145,7 +144,7 @@ impl Survey {
                     }
                     if (header.first_index, header.previous_checksum) != (next.id.index, next.checksum) {
                         let why = format!("entry {} is not valid, and a later file follows", next.id.index);
-                        return Err(damaged(file, scanned.end, why));
+                        return Err(damaged(file, align(scanned.end), why));
                     }
                 }
                 None => {
@@ -158,13 +157,14 @@ impl Survey {
                         seed: header.seed(),
                         checksum: next.checksum,
                     };
-                    let torn = torn.then(|| (file.path.display().to_string(), scanned.end));
+                    let torn = torn.then(|| (file.path.display().to_string(), align(scanned.end)));
                     let last = EntryId { index: next.id.index - 1, ..next.id };
                     recovered = Some((Recovered { end, last, torn }, header.journal));
                 }
             }
         }
-        let (mut recovered, journal) = recovered.expect("the file that the loop began with is the last, or one follows");
+        let (mut recovered, journal) =
+            recovered.expect("the file that the loop began with is the last, or one follows");
         let header = FileHeader {
             journal,
             wal_incarnation,
@@ -231,13 +231,7 @@ fn scan(
 
 /// Looks for valid entries behind the end of the last file. Those of the same group as the missing one are a torn tail:
 /// says whether there is one. One of a later group proves that the missing entry was durable.
-fn find_damage(
-    file: &Arc<WalFile>,
-    bytes: &[u8],
-    end: u64,
-    seed: u32,
-    next: Next,
-) -> Result<bool, RecoveryError> {
+fn find_damage(file: &Arc<WalFile>, bytes: &[u8], end: u64, seed: u32, next: Next) -> Result<bool, RecoveryError> {
     let mut torn = false;
     let mut at = align(end) as usize;
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
@@ -249,12 +243,14 @@ fn find_damage(
         }
         if frame.group_start() > next.id.index {
             let why = format!("entry {} is not valid, and entry {} follows", next.id.index, frame.id.index);
-            return Err(damaged(file, end, why));
+            return Err(damaged(file, align(end), why));
         }
         torn = true;
     }
     // A first entry that is there in part.
-    Ok(torn || Frame::peek(bytes.get(align(end) as usize..).unwrap_or_default()).is_some_and(|frame| frame.id.index == next.id.index))
+    Ok(torn
+        || Frame::peek(bytes.get(align(end) as usize..).unwrap_or_default())
+            .is_some_and(|frame| frame.id.index == next.id.index))
 }
 
 /// Whether a file without a valid header was being begun at the crash. When later groups are in it, its header was good

@@ -9,7 +9,9 @@ use tidemark_model::JournalId;
 
 use super::Location;
 use super::files::{Files, WalFile};
-use super::format::{ALIGNMENT, COVERED_BODY_LEN, ENTRY_HEADER_LEN, FILE_HEADER_LEN, FileHeader, Frame, align, entry_len};
+use super::format::{
+    ALIGNMENT, COVERED_BODY_LEN, ENTRY_HEADER_LEN, FILE_HEADER_LEN, FileHeader, Frame, align, entry_len,
+};
 use crate::disk::{DiskFile, MAX_IO_SLICES, write_all};
 use crate::entry::{Entry, EntryId, VERSION};
 
@@ -47,8 +49,8 @@ pub struct Writer {
     journal: JournalId,
     wal_incarnation: u64,
     end: End,
-    /// A new file whose first write failed and could not be undone: it is the next to be written, from its beginning.
-    suspect: Option<Arc<WalFile>>,
+    /// Where a group that failed could not be undone. Nothing is written before it is.
+    tainted: Option<Tainted>,
     /// Headers and small bodies of the group being written; kept for its memory.
     heads: BytesMut,
 }
@@ -62,12 +64,21 @@ pub enum WriteError {
     /// Something may have been written. It was overwritten durably, so that no recovery finds it.
     #[error("the write failed: {0}")]
     Undone(io::Error),
-    /// Something may have been written and may be found by a recovery.
+    /// Something may have been written, and a recovery may find it.
     #[error("the write failed and could not be undone: {0}")]
     Unknown(io::Error),
     /// The fdatasync failed: what is on the disk is not known, and this log is at its end.
     #[error("fdatasync failed: {0}")]
     NotSynced(io::Error),
+}
+
+/// Where something was written that must not be found.
+#[derive(Debug)]
+struct Tainted {
+    file: Arc<WalFile>,
+    start: u64,
+    /// Whether it is a file that was begun with this.
+    is_new: bool,
 }
 
 /// A part of what is written.
@@ -78,14 +89,11 @@ enum Piece<'a> {
 
 impl Writer {
     pub fn new(files: Arc<Files>, journal: JournalId, wal_incarnation: u64, end: End) -> Self {
-        Self { files, journal, wal_incarnation, end, suspect: None, heads: BytesMut::new() }
+        Self { files, journal, wal_incarnation, end, tainted: None, heads: BytesMut::new() }
     }
 
     /// How many bytes of entries can still go into the present file: for batches, and for other entries.
     pub fn room(&self) -> (u64, u64) {
-        if self.suspect.is_some() {
-            return (0, 0);
-        }
         let size = self.end.file.as_ref().map_or(0, |file| file.size);
         let room = size.saturating_sub(self.end.position);
         (room.saturating_sub(RESERVED.min(size / RESERVED_SHARE)), room)
@@ -94,10 +102,10 @@ impl Writer {
     /// Writes a group that fits, into the present file or from the beginning of a new one, and makes it durable. Says
     /// where each entry is.
     pub fn write(&mut self, group: &[Named], new_file: bool) -> Result<Vec<Location>, WriteError> {
-        let suspect = self.suspect.is_some();
+        self.cleanse()?;
         let mut end = self.end.clone();
         let mut header = None;
-        if new_file || suspect || end.file.is_none() {
+        if new_file || end.file.is_none() {
             let first_index = group.first().map_or(0, |first| first.id.index);
             let (next, bytes) = self.new_file(group, first_index)?;
             (end, header) = (next, Some(bytes));
@@ -110,16 +118,10 @@ impl Writer {
         let result = write_pieces(&*file.handle, &pieces, &heads, start);
         drop(pieces);
         self.heads = heads;
-        if let Err(error) = result {
-            let clean = error.written == 0 && is_full(&error.cause);
-            let failed = if clean { WriteError::Clean(error.cause) } else { undo(&*file.handle, start, error.cause) };
-            match (header.is_some(), &failed) {
-                (true, WriteError::Undone(_)) => self.files.release(file),
-                (true, WriteError::Clean(_)) if !suspect => self.files.release(file),
-                (true, _) => self.suspect = Some(file),
-                (false, _) => {}
-            }
-            return Err(failed);
+        if let Err(cause) = result {
+            // Also when no byte seems to be written: an error tells nothing of those it came from.
+            self.tainted = Some(Tainted { file, start, is_new: header.is_some() });
+            return Err(if self.cleanse().is_ok() { WriteError::Undone(cause) } else { WriteError::Unknown(cause) });
         }
         if let Err(error) = file.handle.sync_data() {
             return Err(WriteError::NotSynced(error));
@@ -132,12 +134,23 @@ impl Writer {
         Ok(locations)
     }
 
+    /// Overwrites the beginning of a group that failed, durably, so that no recovery takes it for valid.
+    fn cleanse(&mut self) -> Result<(), WriteError> {
+        let Some(Tainted { file, start, is_new }) = &self.tainted else { return Ok(()) };
+        // The header of a file and that of an entry are both no longer, and what follows the group is not in use.
+        let zeros = [0; FILE_HEADER_LEN];
+        let cleansed = write_all(&*file.handle, &zeros, *start).and_then(|()| file.handle.sync_data());
+        cleansed.map_err(WriteError::Unknown)?;
+        if *is_new {
+            self.files.release(file.clone());
+        }
+        self.tainted = None;
+        Ok(())
+    }
+
     fn new_file(&mut self, group: &[Named], first_index: u64) -> Result<(End, [u8; FILE_HEADER_LEN]), WriteError> {
         let needed: u64 = group.iter().map(|named| align(entry_len(&named.entry) as u64)).sum();
-        let file = match self.suspect.take() {
-            Some(file) => file,
-            None => self.files.acquire(FILE_HEADER_LEN as u64 + needed).map_err(WriteError::Clean)?,
-        };
+        let file = self.files.acquire(FILE_HEADER_LEN as u64 + needed).map_err(WriteError::Clean)?;
         let header = FileHeader {
             journal: self.journal,
             wal_incarnation: self.wal_incarnation,
@@ -210,23 +223,8 @@ impl Writer {
     }
 }
 
-/// Overwrites the beginning of a group that failed, so that no recovery takes it for valid.
-fn undo(file: &dyn DiskFile, start: u64, cause: io::Error) -> WriteError {
-    // The header of a file and that of an entry are both shorter, and what follows the group is not in use.
-    let zeros = [0; FILE_HEADER_LEN];
-    match write_all(file, &zeros, start).and_then(|()| file.sync_data()) {
-        Ok(()) => WriteError::Undone(cause),
-        Err(_) => WriteError::Unknown(cause),
-    }
-}
-
-struct Interrupted {
-    written: u64,
-    cause: io::Error,
-}
-
 /// Writes all pieces, in as few calls as the system allows.
-fn write_pieces(file: &dyn DiskFile, pieces: &[Piece<'_>], heads: &[u8], start: u64) -> Result<(), Interrupted> {
+fn write_pieces(file: &dyn DiskFile, pieces: &[Piece<'_>], heads: &[u8], start: u64) -> io::Result<()> {
     let mut slices: Vec<IoSlice<'_>> = pieces
         .iter()
         .map(|piece| match piece {
@@ -239,13 +237,13 @@ fn write_pieces(file: &dyn DiskFile, pieces: &[Piece<'_>], heads: &[u8], start: 
     IoSlice::advance_slices(&mut left, 0);
     while !left.is_empty() {
         match file.write_at(&left[..left.len().min(MAX_IO_SLICES)], start + written) {
-            Ok(0) => return Err(Interrupted { written, cause: io::ErrorKind::WriteZero.into() }),
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => {
                 written += n as u64;
                 IoSlice::advance_slices(&mut left, n);
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(Interrupted { written, cause }),
+            Err(error) => return Err(error),
         }
     }
     Ok(())

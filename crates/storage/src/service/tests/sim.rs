@@ -153,7 +153,10 @@ async fn run(seed: u64) -> usize {
     world.crash(service).await;
     let service = start(&world).await;
     check(&world, &service, &clients, seed).await;
-    assert!(clients.iter().map(|client| client.acked.len()).sum::<usize>() > 0, "seed {seed}: nothing was acknowledged");
+    assert!(
+        clients.iter().map(|client| client.acked.len()).sum::<usize>() > 0,
+        "seed {seed}: nothing was acknowledged"
+    );
     crashes
 }
 

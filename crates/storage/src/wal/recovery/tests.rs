@@ -34,10 +34,7 @@ fn slot(n: u32) -> PathBuf {
 }
 
 /// Recovers as `needed` demands, and gives what was read.
-fn recover_from(
-    disk: &SimDisk,
-    needed: u64,
-) -> Result<(Arc<Files>, Recovered, Vec<(EntryId, Entry)>), RecoveryError> {
+fn recover_from(disk: &SimDisk, needed: u64) -> Result<(Arc<Files>, Recovered, Vec<(EntryId, Entry)>), RecoveryError> {
     let files = files(disk);
     let mut entries = Vec::new();
     let expected = Expected { journal: Some(JOURNAL), wal_incarnation: INCARNATION, needed };
@@ -109,10 +106,12 @@ fn entries_are_read_back_one_by_one() {
     for _ in 0..20 {
         let first = log.next;
         let locations = log.group(2, 700).unwrap();
-        wanted.extend(locations.iter().enumerate().map(|(n, location)| crate::wal::read::Wanted {
-            index: first + n as u64,
-            location: *location,
-        }));
+        wanted.extend(
+            locations
+                .iter()
+                .enumerate()
+                .map(|(n, location)| crate::wal::read::Wanted { index: first + n as u64, location: *location }),
+        );
     }
     let batches = crate::wal::read::read_batches(&log.files, &wanted).unwrap();
     assert_eq!(batches.iter().map(|batch| batch.base_offset).collect::<Vec<_>>(), (1..41).collect::<Vec<_>>());
@@ -122,10 +121,7 @@ fn entries_are_read_back_one_by_one() {
         Err(crate::wal::read::ReadError::Corrupt { .. })
     ));
     log.files.trim(log.next);
-    assert!(matches!(
-        crate::wal::read::read_batches(&log.files, &wanted[..1]),
-        Err(crate::wal::read::ReadError::Gone)
-    ));
+    assert!(matches!(crate::wal::read::read_batches(&log.files, &wanted[..1]), Err(crate::wal::read::ReadError::Gone)));
 }
 
 #[test]
@@ -261,8 +257,6 @@ fn another_log_or_a_newer_format_is_told_apart() {
 fn a_full_disk_fails_cleanly_and_the_same_names_are_used_again() {
     let mut log = Log::new();
     log.group(2, 600).unwrap();
-    log.disk.inject(Operation::Write, [Fault::NoSpace { kept: 0 }]);
-    assert!(matches!(log.group(2, 600), Err(WriteError::Clean(_))));
     log.disk.set_capacity(Some(FILE_BYTES));
     let full = loop {
         match log.group(2, 600) {
@@ -294,20 +288,24 @@ fn a_failed_write_is_undone_and_the_next_epoch_takes_its_place() {
 }
 
 #[test]
-fn a_new_file_that_failed_and_could_not_be_undone_is_the_next_to_be_written() {
-    let mut log = Log::new();
-    while log.writer.room().0 > 3_000 {
+fn what_failed_and_could_not_be_undone_is_undone_before_anything_else_is_written() {
+    // In the middle of a file, at its end where only a new one has room for the next group, and at the beginning of one.
+    for (room, failing, next) in [(8_000, 1, 1), (3_000, 2, 5), (3_000, 5, 1), (3_000, 5, 5)] {
+        let mut log = Log::new();
         log.group(1, 700).unwrap();
+        while log.writer.room().0 > room {
+            log.group(1, 700).unwrap();
+        }
+        // All of it is there, and nobody could say so.
+        log.disk.inject(Operation::Write, [Fault::NoSpace { kept: usize::MAX }, Fault::Io]);
+        assert!(matches!(log.group(failing, 900), Err(WriteError::Unknown(_))));
+        log.disk.inject(Operation::Write, [Fault::Io]);
+        assert!(matches!(log.group(1, 5), Err(WriteError::Unknown(_))));
+        log.epoch += 1;
+        log.group(next, 900).unwrap();
+        log.group(2, 900).unwrap();
+        assert_eq!(recover(&log.disk).unwrap(), (1..log.next).collect::<Vec<_>>(), "{room} {failing} {next}");
     }
-    log.disk.inject(Operation::Write, [Fault::None, Fault::Io, Fault::Io]);
-    log.disk.inject(Operation::Sync, [Fault::None]);
-    log.group(1, 10).unwrap();
-    assert!(matches!(log.group(5, 900), Err(WriteError::Unknown(_))));
-    assert_eq!(log.writer.room(), (0, 0));
-    log.epoch += 1;
-    log.group(1, 5).unwrap();
-    assert_eq!(recover(&log.disk).unwrap(), (1..log.next).collect::<Vec<_>>());
-    assert_eq!(log.files.count(), 2);
 }
 
 #[test]
