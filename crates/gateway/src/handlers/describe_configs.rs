@@ -9,8 +9,8 @@ use tidemark_wire::messages::describe_configs_response::{
 };
 use tidemark_wire::messages::{DescribeConfigsRequest, DescribeConfigsResponse, StrBytes, build};
 
-use super::Call;
 use super::configs::{self, Entry, Source, Synonym};
+use super::{Call, fetch};
 use crate::connection::Answer;
 use crate::metadata;
 use crate::service::Gateway;
@@ -109,6 +109,7 @@ fn of_broker(gateway: &Gateway, state: &ClusterState) -> Vec<Entry> {
         "node.id" | "broker.id" => Some(gateway.node.to_string()),
         "listeners" | "advertised.listeners" => listener.clone(),
         "broker.rack" => me.and_then(|node| node.rack.clone()),
+        "fetch.max.bytes" => Some(fetch::MAX_BYTES.to_string()),
         "auto.create.topics.enable" => Some(gateway.settings.auto_create_topics.to_string()),
         "socket.request.max.bytes" => Some(gateway.settings.max_request_bytes.to_string()),
         _ => None,

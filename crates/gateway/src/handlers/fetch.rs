@@ -21,8 +21,9 @@ use crate::error;
 use crate::fetch_session::{SessionRequest, Summary, TopicKey, Wanted};
 use crate::route::{Misrouted, Router, Shares, add_endpoint};
 
-/// The most bytes that one fetch returns, whatever it asks for (`fetch.max.bytes`).
-const MAX_BYTES: usize = 55 << 20;
+/// The most bytes that one fetch returns, whatever it asks for (`fetch.max.bytes`, which is 55 MiB in Kafka). A client
+/// that does not read holds this much memory, and to one that does a larger answer is not faster.
+pub(super) const MAX_BYTES: usize = 16 << 20;
 /// The first version that names topics by id.
 const FIRST_BY_ID: i16 = 13;
 /// How long an answer without records is held back when what it reports is an outage: Java's consumer asks again at

@@ -133,3 +133,15 @@ async fn a_client_that_sends_without_end_is_not_read_without_end() {
         assert_eq!(client.produce_answer(id, V8).await[0].error, 0);
     }
 }
+
+#[tokio::test]
+async fn calls_of_brokers_are_made_in_the_span_of_their_request() {
+    let sink = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::sink);
+    let _guard = tracing::subscriber::set_default(sink.finish());
+    let fixture = Fixture::start(Shape::default()).await;
+    fixture.topic("t", 1);
+    let mut client = fixture.client().await;
+    client.produce(V8, "t", &[(0, batch("a"))]).await;
+    client.fetch(11, &FetchQuery::default()).await;
+    assert_eq!(fixture.broker().spans(), [Some("kafka.request"); 2]);
+}

@@ -32,6 +32,8 @@ struct State {
     uncommitted: BTreeSet<(TopicPartition, i64)>,
     produced: Vec<ProduceRequest>,
     fetches: Vec<FetchRequest>,
+    /// The span in which each call was made.
+    spans: Vec<Option<&'static str>>,
 }
 
 impl Default for FakeBroker {
@@ -75,6 +77,10 @@ impl FakeBroker {
 
     pub(crate) fn fetches(&self) -> Vec<FetchRequest> {
         self.state().fetches.clone()
+    }
+
+    pub(crate) fn spans(&self) -> Vec<Option<&'static str>> {
+        self.state().spans.clone()
     }
 
     /// Waits until something that was called makes `is_so` true.
@@ -139,6 +145,10 @@ impl State {
     }
 }
 
+fn span() -> Option<&'static str> {
+    tracing::Span::current().metadata().map(tracing::Metadata::name)
+}
+
 #[async_trait]
 impl Broker for FakeBroker {
     fn produce(&self, request: ProduceRequest) -> BoxFuture<'static, Vec<Result<Appended, BrokerError>>> {
@@ -155,6 +165,7 @@ impl Broker for FakeBroker {
         let appended = request.partitions.iter().zip(&results);
         let held: Vec<(TopicPartition, i64)> =
             appended.filter_map(|(p, r)| Some((p.partition, r.as_ref().ok()?.base_offset))).collect();
+        state.spans.push(span());
         state.produced.push(request);
         let gate = state.gates.pop_front();
         if gate.is_some() {
@@ -176,6 +187,7 @@ impl Broker for FakeBroker {
     async fn fetch(&self, request: FetchRequest) -> Vec<Result<Fetched, BrokerError>> {
         let deadline = Instant::now() + request.max_wait;
         let mut changes = self.changes.subscribe();
+        self.state().spans.push(span());
         self.state().fetches.push(request.clone());
         self.changed();
         loop {
