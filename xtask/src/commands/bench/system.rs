@@ -81,6 +81,24 @@ impl System {
         self.usages().iter().map(|usage| usage.cpu).sum()
     }
 
+    /// Waits until the servers are done with what they do behind their clients' backs, within reason: a JVM and a
+    /// Raft quorum are never quite idle.
+    pub(super) fn settle(&self) {
+        const LOOK: Duration = Duration::from_millis(250);
+        const IDLE: Duration = Duration::from_millis(20);
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let began = Instant::now();
+        let mut before = self.cpu();
+        while began.elapsed() < PATIENCE {
+            std::thread::sleep(LOOK);
+            let now = self.cpu();
+            if now.saturating_sub(before) <= IDLE {
+                return;
+            }
+            before = now;
+        }
+    }
+
     pub(super) fn resident(&self) -> f64 {
         self.usages().iter().map(|usage| usage.resident_bytes as f64).sum()
     }

@@ -10,6 +10,7 @@ pub(super) struct Results {
     // In the order in which they were first measured.
     rows: Vec<String>,
     values: BTreeMap<(String, Kind), Vec<f64>>,
+    disk: Vec<f64>,
     notes: Vec<String>,
 }
 
@@ -19,6 +20,11 @@ impl Results {
             self.rows.push(row.to_owned());
         }
         self.values.entry((row.to_owned(), kind)).or_default().push(value);
+    }
+
+    /// Megabytes per second of the disk alone.
+    pub(super) fn add_disk(&mut self, value: f64) {
+        self.disk.push(value);
     }
 
     pub(super) fn note(&mut self, note: String) {
@@ -57,6 +63,10 @@ impl Results {
             }
             line(cells);
         }
+        if let Some(disk) = median(self.disk.clone()) {
+            let _ =
+                writeln!(text, "\nThe disk alone: {disk:.0} MB/s written in sequence with an fdatasync every 8 MB.");
+        }
         for note in &self.notes {
             let _ = writeln!(text, "\n{note}");
         }
@@ -64,15 +74,15 @@ impl Results {
     }
 
     fn median(&self, row: &str, kind: Kind) -> Option<f64> {
-        let mut values = self.values.get(&(row.to_owned(), kind))?.clone();
-        values.sort_unstable_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        if values.len() % 2 == 1 {
-            values.get(middle).copied()
-        } else {
-            Some(values[middle - 1].midpoint(values[middle]))
-        }
+        median(self.values.get(&(row.to_owned(), kind))?.clone())
     }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = *values.get(middle)?;
+    Some(if values.len() % 2 == 1 { upper } else { values[middle - 1].midpoint(upper) })
 }
 
 fn shown(value: f64) -> String {
@@ -92,7 +102,9 @@ mod tests {
         for value in [300.0, 500.0] {
             results.add(Kind::Standalone, "produce", value);
         }
+        results.add_disk(800.0);
         let table = results.markdown();
-        assert_eq!(table.lines().last(), Some("| produce | 200 | 400 | 2.00x |"));
+        assert!(table.contains("\n| produce | 200 | 400 | 2.00x |\n"), "{table}");
+        assert!(table.contains("The disk alone: 800 MB/s"), "{table}");
     }
 }

@@ -1,0 +1,72 @@
+//! Producing as fast as it goes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, ensure};
+use rdkafka::client::ClientContext;
+use rdkafka::error::KafkaError;
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::client::{PATIENCE, config, consumer, create, noise, print_throughput};
+use crate::{Cli, consume};
+
+/// Counts what was not acknowledged, which is all that librdkafka is told to report.
+#[derive(Debug, Clone, Default)]
+struct Failures(Arc<AtomicU64>);
+
+impl ClientContext for Failures {}
+
+impl ProducerContext for Failures {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+        self.0.fetch_add(u64::from(result.is_err()), Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn run(cli: &Cli, size: usize, messages: u64, configs: &[String], follow: bool) -> Result<()> {
+    create(cli, configs)?;
+    let failures = Failures::default();
+    let producer: ThreadedProducer<Failures> = config(cli)
+        .set("acks", "all")
+        .set("linger.ms", "5")
+        .set("batch.size", "1000000")
+        .set("batch.num.messages", "100000")
+        .set("queue.buffering.max.messages", "2000000")
+        .set("queue.buffering.max.kbytes", "262144")
+        .set("delivery.report.only.error", "true")
+        .create_with_context(failures.clone())?;
+    producer.client().fetch_metadata(Some(&cli.topic), PATIENCE)?;
+    let follower = if follow { Some(consumer(cli)?) } else { None };
+    let payload = noise(size);
+
+    let began = Instant::now();
+    let reading = follower.map(|consumer| spawn(move || consume::count(&consumer, messages)));
+    for number in 0..messages {
+        let partition = (number % cli.partitions as u64) as i32;
+        loop {
+            let record = BaseRecord::<(), [u8]>::to(&cli.topic).payload(&payload).partition(partition);
+            match producer.send(record) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                    sleep(Duration::from_millis(1));
+                }
+                Err((error, _)) => return Err(error.into()),
+            }
+        }
+    }
+    producer.flush(PATIENCE)?;
+    if let Some(reading) = reading {
+        reading.join().map_err(|_| anyhow!("the reader panicked"))??;
+    }
+    let took = began.elapsed();
+    let failed = failures.0.load(Ordering::Relaxed);
+    ensure!(failed == 0, "{failed} records were not acknowledged");
+    print_throughput(messages, messages * size as u64, took);
+    Ok(())
+}
