@@ -171,3 +171,61 @@ impl Reading {
         self.thread.join().expect("the reader's thread ends well");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log of two partitions with what a producer of five records was told.
+    fn log() -> (Vec<Acknowledged>, Vec<Vec<Received>>) {
+        let mut all = vec![Vec::new(), Vec::new()];
+        let mut acknowledged = Vec::new();
+        for number in 0..5 {
+            let (partition, value) = (number % 2, format!("{number:09}"));
+            let records: &mut Vec<Received> = &mut all[partition as usize];
+            let offset = records.len() as i64;
+            acknowledged.push(Acknowledged { partition, offset, value: value.clone() });
+            records.push(Received { topic: "t".into(), partition, offset, key: None, value, timestamp: 0 });
+        }
+        (acknowledged, all)
+    }
+
+    #[test]
+    fn a_correct_log_passes() {
+        let (acknowledged, all) = log();
+        check(&acknowledged, &all);
+    }
+
+    #[test]
+    #[should_panic(expected = "partition 0 offset 2")]
+    fn a_lost_record_is_found() {
+        let (acknowledged, mut all) = log();
+        all[0].pop();
+        check(&acknowledged, &all);
+    }
+
+    #[test]
+    #[should_panic(expected = "is there twice")]
+    fn a_doubled_record_is_found() {
+        let (acknowledged, mut all) = log();
+        let again = all[1][1].clone();
+        all[1].push(again);
+        check(&acknowledged, &all);
+    }
+
+    #[test]
+    #[should_panic(expected = "out of order")]
+    fn a_swap_is_found() {
+        let (acknowledged, mut all) = log();
+        all[0].swap(1, 2);
+        check(&acknowledged, &all);
+    }
+
+    #[test]
+    #[should_panic(expected = "all that is there was acknowledged")]
+    fn a_record_from_nowhere_is_found() {
+        let (mut acknowledged, all) = log();
+        acknowledged.pop();
+        check(&acknowledged, &all);
+    }
+}

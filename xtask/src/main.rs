@@ -64,3 +64,13 @@ fn run(command: Command) -> Result<()> {
         Command::Tools => commands::tools::run(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

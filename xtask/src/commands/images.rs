@@ -9,6 +9,7 @@ use xtask::sh;
 use xtask::tools::{etcd, versitygw};
 
 #[derive(Debug, clap::Args)]
+#[group(id = "images")]
 pub(crate) struct Args {
     /// The profile of the binaries in the image.
     #[arg(long, default_value = "release")]
