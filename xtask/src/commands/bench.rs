@@ -16,6 +16,20 @@ use measure::Volumes;
 use system::Kind;
 use table::Results;
 
+/// The packages whose binaries cargo is told to build.
+pub(super) const TIDEMARK_PACKAGES: [&str; 10] = [
+    "--package",
+    "tidemark",
+    "--package",
+    "tidemark-gateway",
+    "--package",
+    "tidemark-broker",
+    "--package",
+    "tidemark-storage",
+    "--package",
+    "tidemark-coordinator",
+];
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How often each system is measured; the table has the medians.
@@ -49,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     sh::step("build");
     sh::run(sh::cargo().args(["build", "--release", "--package", "tidemark-tests", "--bin", "bench-client"]))?;
     if args.only.iter().any(|kind| *kind != Kind::Kafka) {
-        sh::run(sh::cargo().args(["build", "--profile", &args.profile, "--bins"]).args(system::PACKAGES))?;
+        sh::run(sh::cargo().args(["build", "--profile", &args.profile, "--bins"]).args(TIDEMARK_PACKAGES))?;
     }
     // Cargo keeps what `dev` builds in `debug`.
     let binaries = sh::target_dir().join(if args.profile == "dev" { "debug" } else { &args.profile });

@@ -16,9 +16,10 @@ mod tool;
 use std::time::SystemTime;
 
 use anyhow::{Result, bail, ensure};
-use xtask::cluster::{Kafka, Standalone};
+use xtask::cluster::{Kafka, Options, Services, Standalone};
 use xtask::sh;
 
+use super::bench::TIDEMARK_PACKAGES;
 use super::test::need_build_tools;
 use client::Client;
 use languages::Available;
@@ -44,6 +45,9 @@ pub(crate) struct Args {
     /// Tests Apache Kafka 4.2: what fails there is a wrong case.
     #[arg(long, conflicts_with = "bootstrap")]
     kafka: bool,
+    /// Tests the four services as processes, two gateways and two brokers among them, with etcd and an S3 server.
+    #[arg(long, conflicts_with_all = ["bootstrap", "kafka"])]
+    services: bool,
     /// Only these clients: kcat, java, java-console, franz-go, kafka-python, kafkajs.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -82,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match report.failures() {
         0 => Ok(()),
         failed => {
-            eprintln!("--- the end of the server's log\n{}", sh::last_lines(&server.log(), 40));
+            eprintln!("--- the end of the server's log\n{}", server.log());
             bail!("{failed} steps failed")
         }
     }
@@ -99,6 +103,7 @@ enum Server {
     Elsewhere(String),
     Kafka(Kafka),
     Standalone(Standalone),
+    Services(Box<Services>),
 }
 
 impl Server {
@@ -110,8 +115,13 @@ impl Server {
             return Ok(Self::Kafka(Kafka::start(dir)?));
         }
         need_build_tools()?;
-        sh::run(sh::cargo().args(["build", "--package", "tidemark"]))?;
-        Ok(Self::Standalone(Standalone::start(&sh::target_dir().join("debug").join("tidemark"), dir)?))
+        sh::run(sh::cargo().args(["build", "--bins"]).args(TIDEMARK_PACKAGES))?;
+        let binaries = sh::target_dir().join("debug");
+        Ok(if args.services {
+            Self::Services(Box::new(Services::start(&binaries, dir, &Options::default())?))
+        } else {
+            Self::Standalone(Standalone::start(&binaries.join("tidemark"), dir)?)
+        })
     }
 
     fn bootstrap(&self) -> &str {
@@ -119,14 +129,16 @@ impl Server {
             Self::Elsewhere(bootstrap) => bootstrap,
             Self::Kafka(kafka) => &kafka.bootstrap,
             Self::Standalone(standalone) => &standalone.bootstrap,
+            Self::Services(services) => &services.bootstrap,
         }
     }
 
     fn log(&self) -> String {
         match self {
             Self::Elsewhere(_) => String::new(),
-            Self::Kafka(kafka) => kafka.process.log(),
-            Self::Standalone(standalone) => standalone.process.log(),
+            Self::Kafka(kafka) => sh::last_lines(&kafka.process.log(), 40),
+            Self::Standalone(standalone) => sh::last_lines(&standalone.process.log(), 40),
+            Self::Services(services) => services.logs(),
         }
     }
 }

@@ -8,20 +8,6 @@ use anyhow::Result;
 use xtask::cluster::{Kafka, Options, Services, Standalone};
 use xtask::process::{self, Usage};
 
-/// What cargo is told to build.
-pub(super) const PACKAGES: [&str; 10] = [
-    "--package",
-    "tidemark",
-    "--package",
-    "tidemark-gateway",
-    "--package",
-    "tidemark-broker",
-    "--package",
-    "tidemark-storage",
-    "--package",
-    "tidemark-coordinator",
-];
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(super) enum Kind {
     Kafka,

@@ -76,6 +76,8 @@ pub(super) struct Abilities {
     pub(super) to_partition: bool,
     /// Reads several topics with one stand-alone consumer.
     pub(super) several_topics: bool,
+    /// Whether a read of a topic takes seconds whatever it holds.
+    pub(super) slow: bool,
 }
 
 /// All that Kafka has.
@@ -83,7 +85,7 @@ pub(super) const CODECS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
 
 pub(super) trait Client {
     fn abilities(&self) -> Abilities {
-        Abilities { codecs: CODECS, to_partition: true, several_topics: true }
+        Abilities { codecs: CODECS, to_partition: true, several_topics: true, slow: false }
     }
 
     fn create(&mut self, topic: &str) -> Result<()>;

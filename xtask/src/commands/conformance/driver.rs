@@ -33,7 +33,7 @@ struct Running {
 impl Driver {
     /// A program that `command` starts, with its standard error in `log`.
     pub(super) fn new(command: Command, log: PathBuf) -> Self {
-        let abilities = Abilities { codecs: CODECS, to_partition: true, several_topics: true };
+        let abilities = Abilities { codecs: CODECS, to_partition: true, several_topics: true, slow: false };
         Self { command, log, abilities, running: None }
     }
 
