@@ -15,6 +15,7 @@ pub mod dial;
 pub mod limits;
 mod ordered;
 mod proto;
+mod scatter;
 mod status;
 pub mod storage;
 mod trace;

@@ -45,12 +45,13 @@ pub(crate) fn connection(address: &str) -> Result<Channel, AddressError> {
     Ok(endpoint(address)?.connect_lazy())
 }
 
-/// What a connection of its own is opened to.
+/// What a connection of its own is opened to: `host:port`, with or without `http://` before it.
 pub(crate) fn endpoint(address: &str) -> Result<Endpoint, AddressError> {
     let bad = |reason: String| AddressError { address: address.to_owned(), reason };
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| bad(error.to_string()))?;
-    let authority = endpoint.uri().authority();
-    if authority.is_none_or(|authority| authority.port().is_none() || authority.as_str() != address) {
+    let authority = address.strip_prefix("http://").unwrap_or(address);
+    let endpoint = Endpoint::from_shared(format!("http://{authority}")).map_err(|error| bad(error.to_string()))?;
+    let parsed = endpoint.uri().authority();
+    if parsed.is_none_or(|parsed| parsed.port().is_none() || parsed.as_str() != authority) {
         return Err(bad("a port belongs to it, and nothing else".to_owned()));
     }
     Ok(endpoint
@@ -75,7 +76,7 @@ pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Channel, Status> {
 }
 
 /// One unary call. Dropping the future cancels it at the peer.
-pub(crate) async fn call<M, A, F>(
+pub(crate) async fn unary<M, A, F>(
     deadline: Duration,
     message: M,
     method: impl FnOnce(Request<M>) -> F,
@@ -122,11 +123,11 @@ mod tests {
 
     #[tokio::test]
     async fn only_host_and_port_are_an_address() {
-        for address in ["localhost:1", "10.0.0.1:65535", "[::1]:7000", "broker-1.default.svc:7000"] {
+        for address in ["localhost:1", "10.0.0.1:65535", "[::1]:7000", "broker-1.default.svc:7000", "http://x:1"] {
             assert!(connection(address).is_ok(), "{address}");
         }
         for address in
-            ["", "localhost", ":", "a b:1", "localhost:1/x", "user@host:1x", "http://x:1", "host:99999", "\0"]
+            ["", "localhost", ":", "a b:1", "localhost:1/x", "user@host:1x", "https://x:1", "host:99999", "\0"]
         {
             assert!(connection(address).is_err(), "{address:?}");
         }

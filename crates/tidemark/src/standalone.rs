@@ -1,7 +1,6 @@
 //! The life of a standalone: starting the services in the order in which they need each other, and stopping them the
 //! other way round.
 
-use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -195,15 +194,13 @@ impl Members {
     }
 
     /// Returns when one of them cannot go on, with the reason. Does not return otherwise.
-    fn lost(&mut self) -> impl Future<Output = FollowError> + '_ {
-        async {
-            loop {
-                match self.followers.join_next().await {
-                    Some(Ok(Err(error))) => return error,
-                    Some(Ok(Ok(()))) => {}
-                    Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
-                    None => std::future::pending().await,
-                }
+    async fn lost(&mut self) -> FollowError {
+        loop {
+            match self.followers.join_next().await {
+                Some(Ok(Err(error))) => return error,
+                Some(Ok(Ok(()))) => {}
+                Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+                None => std::future::pending().await,
             }
         }
     }

@@ -8,16 +8,18 @@ use prost::Message as _;
 use tidemark_model::broker::{FetchRequest, Fetched, PartitionEpochQuery, PartitionOffsetQuery, ProduceRequest};
 use tidemark_model::storage::{Appended, EpochEnd, FoundOffset};
 use tidemark_model::{Broker, BrokerError, Entropy};
+use tonic::metadata::MetadataMap;
 use tonic::transport::Endpoint;
-use tonic::{Request, Status, Streaming};
+use tonic::{Status, Streaming};
 
 use crate::convert::{all, answers, spread};
 use crate::limits::{HOP_MARGIN, MAX_FETCH, MAX_MESSAGE, READ_DEADLINE};
 use crate::ordered::{Identity, Lane, Link, Outgoing, answer};
 use crate::proto as wire;
 use crate::proto::broker_client::BrokerClient;
+use crate::scatter::call;
 use crate::trace;
-use crate::transport::{AddressError, Traced, call, connect, connection, endpoint, traced};
+use crate::transport::{AddressError, Traced, connect, connection, endpoint, traced, unary};
 
 #[derive(Debug)]
 pub(crate) struct RemoteBroker {
@@ -55,7 +57,7 @@ impl Broker for RemoteBroker {
         request.max_bytes = request.max_bytes.min(MAX_FETCH);
         let (partitions, deadline) = (request.partitions.len(), request.max_wait + HOP_MARGIN);
         let mut client = self.reads.clone();
-        let response = call(deadline, request.into(), |request| async move { client.fetch(request).await }).await;
+        let response = unary(deadline, request.into(), |request| async move { client.fetch(request).await }).await;
         spread(partitions, response.and_then(|response| Ok(answers(partitions, response.results)?)))
     }
 
@@ -63,7 +65,7 @@ impl Broker for RemoteBroker {
         let count = queries.len();
         let mut client = self.reads.clone();
         let request = wire::BrokerListOffsetsRequest { queries: all(queries) };
-        let response = call(READ_DEADLINE, request, |request| async move { client.list_offsets(request).await }).await;
+        let response = unary(READ_DEADLINE, request, |request| async move { client.list_offsets(request).await }).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 
@@ -71,7 +73,7 @@ impl Broker for RemoteBroker {
         let count = queries.len();
         let mut client = self.reads.clone();
         let request = wire::BrokerEpochEndsRequest { queries: all(queries) };
-        let response = call(READ_DEADLINE, request, |request| async move { client.epoch_ends(request).await }).await;
+        let response = unary(READ_DEADLINE, request, |request| async move { client.epoch_ends(request).await }).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 }
@@ -102,10 +104,8 @@ impl Lane for ProduceLane {
         requests: Outgoing<Self>,
         identity: Identity,
     ) -> Result<Streaming<wire::ProduceResponses>, Status> {
-        let client = BrokerClient::new(connect(&self.endpoint).await?);
-        let mut client = client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
-        let mut request = Request::new(requests);
-        identity.write(request.metadata_mut());
-        Ok(client.produce(request).await?.into_inner())
+        let mut metadata = MetadataMap::new();
+        identity.write(&mut metadata);
+        call::stream(connect(&self.endpoint).await?, "/tidemark.v1.Broker/Produce", requests, metadata).await
     }
 }

@@ -2,21 +2,23 @@
 
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture, FutureExt as _};
 use futures::stream::BoxStream;
+use http::{Request, Response};
 use tidemark_model::Broker;
 use tidemark_model::broker::{FetchRequest, ProduceRequest};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, Streaming};
 use tracing::Instrument as _;
 
 use crate::convert::{Malformed, all, each};
-use crate::limits::MAX_MESSAGE;
 use crate::ordered::{Fence, Identity, Service, serve};
 use crate::proto as wire;
-use crate::proto::broker_server::{Broker as WireBroker, BrokerServer};
+use crate::scatter::answer::{self, Methods, streaming, unary};
 use crate::trace;
 use crate::transport::{self, ServeError};
 
@@ -28,9 +30,7 @@ pub async fn serve_broker(
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let server = Server { broker, fence: Fence::default(), shutdown: shutdown.clone() };
-    let service =
-        BrokerServer::new(server).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
-    transport::serve(listener, Routes::new(service), shutdown).await
+    transport::serve(listener, Routes::new(answer::Service(Arc::new(server))), shutdown).await
 }
 
 struct Server {
@@ -39,38 +39,47 @@ struct Server {
     shutdown: CancellationToken,
 }
 
-#[tonic::async_trait]
-impl WireBroker for Server {
-    type ProduceStream = BoxStream<'static, Result<wire::ProduceResponses, Status>>;
+impl Methods for Server {
+    const NAME: &'static str = "tidemark.v1.Broker";
 
-    async fn produce(
+    fn call(self: Arc<Self>, method: &str, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+        match method {
+            "Produce" => future::ready(streaming(request, |metadata, stream| self.produce(metadata, stream))).boxed(),
+            "Fetch" => unary(request, async move |request| self.fetch(request).await).boxed(),
+            "ListOffsets" => unary(request, async move |request| self.list_offsets(request).await).boxed(),
+            "EpochEnds" => unary(request, async move |request| self.epoch_ends(request).await).boxed(),
+            unknown => future::ready(answer::unknown(unknown)).boxed(),
+        }
+    }
+}
+
+impl Server {
+    fn produce(
         &self,
-        request: Request<Streaming<wire::ProduceRequests>>,
-    ) -> Result<Response<Self::ProduceStream>, Status> {
-        let ticket = self.fence.admit(Identity::read(request.metadata())?)?;
+        metadata: &MetadataMap,
+        requests: Streaming<wire::ProduceRequests>,
+    ) -> Result<BoxStream<'static, Result<wire::ProduceResponses, Status>>, Status> {
+        let ticket = self.fence.admit(Identity::read(metadata)?)?;
         let service = Producing { broker: Arc::clone(&self.broker) };
-        Ok(Response::new(serve(service, request.into_inner(), ticket, self.shutdown.clone())))
+        Ok(serve(service, requests, ticket, self.shutdown.clone()))
     }
 
-    async fn fetch(&self, request: Request<wire::FetchRequest>) -> Result<Response<wire::FetchResponse>, Status> {
-        let results = self.broker.fetch(FetchRequest::try_from(request.into_inner())?).await;
-        Ok(Response::new(wire::FetchResponse { results: all(results) }))
+    async fn fetch(&self, request: wire::FetchRequest) -> Result<wire::FetchResponse, Status> {
+        let results = self.broker.fetch(FetchRequest::try_from(request)?).await;
+        Ok(wire::FetchResponse { results: all(results) })
     }
 
     async fn list_offsets(
         &self,
-        request: Request<wire::BrokerListOffsetsRequest>,
-    ) -> Result<Response<wire::BrokerListOffsetsResponse>, Status> {
-        let results = self.broker.list_offsets(each(request.into_inner().queries)?).await;
-        Ok(Response::new(wire::BrokerListOffsetsResponse { results: all(results) }))
+        request: wire::BrokerListOffsetsRequest,
+    ) -> Result<wire::BrokerListOffsetsResponse, Status> {
+        let results = self.broker.list_offsets(each(request.queries)?).await;
+        Ok(wire::BrokerListOffsetsResponse { results: all(results) })
     }
 
-    async fn epoch_ends(
-        &self,
-        request: Request<wire::BrokerEpochEndsRequest>,
-    ) -> Result<Response<wire::BrokerEpochEndsResponse>, Status> {
-        let results = self.broker.epoch_ends(each(request.into_inner().queries)?).await;
-        Ok(Response::new(wire::BrokerEpochEndsResponse { results: all(results) }))
+    async fn epoch_ends(&self, request: wire::BrokerEpochEndsRequest) -> Result<wire::BrokerEpochEndsResponse, Status> {
+        let results = self.broker.epoch_ends(each(request.queries)?).await;
+        Ok(wire::BrokerEpochEndsResponse { results: all(results) })
     }
 }
 

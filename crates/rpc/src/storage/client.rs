@@ -14,6 +14,7 @@ use tidemark_model::storage::{
 };
 use tidemark_model::{Entropy, Storage, StorageError};
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataMap;
 use tonic::transport::Endpoint;
 use tonic::{Request, Status, Streaming};
 
@@ -23,9 +24,10 @@ use crate::limits::{HOP_MARGIN, MAX_FETCH, MAX_MESSAGE, READ_DEADLINE};
 use crate::ordered::{Identity, Lane, Link, Outgoing, answer};
 use crate::proto as wire;
 use crate::proto::storage_client::StorageClient;
+use crate::scatter::call;
 use crate::status::Failure;
 use crate::trace;
-use crate::transport::{AddressError, Traced, call, connect, connection, endpoint, traced};
+use crate::transport::{AddressError, Traced, connect, connection, endpoint, traced, unary};
 
 #[derive(Debug)]
 pub(crate) struct RemoteStorage {
@@ -62,7 +64,8 @@ impl Storage for RemoteStorage {
     async fn read(&self, mut request: ReadRequest) -> Result<Read, StorageError> {
         request.max_bytes = request.max_bytes.min(MAX_FETCH);
         let mut client = self.reads.clone();
-        let response = call(READ_DEADLINE, request.into(), |request| async move { client.read(request).await }).await?;
+        let response =
+            unary(READ_DEADLINE, request.into(), |request| async move { client.read(request).await }).await?;
         Result::try_from(response).map_err(Failure::from)?
     }
 
@@ -70,7 +73,7 @@ impl Storage for RemoteStorage {
         let count = queries.len();
         let mut client = self.reads.clone();
         let request = wire::StorageListOffsetsRequest { queries: all(queries) };
-        let response = call(READ_DEADLINE, request, |request| async move { client.list_offsets(request).await }).await;
+        let response = unary(READ_DEADLINE, request, |request| async move { client.list_offsets(request).await }).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 
@@ -78,7 +81,7 @@ impl Storage for RemoteStorage {
         let count = queries.len();
         let mut client = self.reads.clone();
         let request = wire::StorageEpochEndsRequest { queries: all(queries) };
-        let response = call(READ_DEADLINE, request, |request| async move { client.epoch_ends(request).await }).await;
+        let response = unary(READ_DEADLINE, request, |request| async move { client.epoch_ends(request).await }).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 
@@ -180,10 +183,8 @@ impl Lane for AppendLane {
         requests: Outgoing<Self>,
         identity: Identity,
     ) -> Result<Streaming<wire::AppendResponses>, Status> {
-        let client = StorageClient::new(connect(&self.endpoint).await?);
-        let mut client = client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
-        let mut request = Request::new(requests);
-        identity.write(request.metadata_mut());
-        Ok(client.append(request).await?.into_inner())
+        let mut metadata = MetadataMap::new();
+        identity.write(&mut metadata);
+        call::stream(connect(&self.endpoint).await?, "/tidemark.v1.Storage/Append", requests, metadata).await
     }
 }

@@ -2,22 +2,24 @@
 
 use std::sync::{Arc, OnceLock};
 
-use futures::future::{self, BoxFuture};
+use futures::future::{self, BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, StreamExt as _};
+use http::{Request, Response};
 use tidemark_model::Storage;
 use tidemark_model::storage::{AppendRequest, ReadRequest, TailCommand};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, Streaming};
 use tracing::Instrument as _;
 
 use crate::coalesce::coalesce;
 use crate::convert::{Malformed, all, each};
-use crate::limits::MAX_MESSAGE;
 use crate::ordered::{Fence, Identity, Service, serve};
 use crate::proto as wire;
-use crate::proto::storage_server::{Storage as WireStorage, StorageServer};
+use crate::scatter::answer::{self, Methods, streaming, unary};
 use crate::trace;
 use crate::transport::{self, ServeError};
 
@@ -29,9 +31,7 @@ pub async fn serve_storage(
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let server = Server { storage, fence: Fence::default(), shutdown: shutdown.clone() };
-    let service =
-        StorageServer::new(server).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
-    transport::serve(listener, Routes::new(service), shutdown).await
+    transport::serve(listener, Routes::new(answer::Service(Arc::new(server))), shutdown).await
 }
 
 struct Server {
@@ -40,53 +40,60 @@ struct Server {
     shutdown: CancellationToken,
 }
 
-#[tonic::async_trait]
-impl WireStorage for Server {
-    type AppendStream = BoxStream<'static, Result<wire::AppendResponses, Status>>;
-    type TailStream = BoxStream<'static, Result<wire::TailEvents, Status>>;
+impl Methods for Server {
+    const NAME: &'static str = "tidemark.v1.Storage";
 
-    async fn append(
+    fn call(self: Arc<Self>, method: &str, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+        match method {
+            "Append" => future::ready(streaming(request, |metadata, stream| self.append(metadata, stream))).boxed(),
+            "Tail" => future::ready(streaming(request, |_, commands| Ok(self.tail(commands)))).boxed(),
+            "Read" => unary(request, async move |request| self.read(request).await).boxed(),
+            "ListOffsets" => unary(request, async move |request| self.list_offsets(request).await).boxed(),
+            "EpochEnds" => unary(request, async move |request| self.epoch_ends(request).await).boxed(),
+            unknown => future::ready(answer::unknown(unknown)).boxed(),
+        }
+    }
+}
+
+impl Server {
+    fn append(
         &self,
-        request: Request<Streaming<wire::AppendRequests>>,
-    ) -> Result<Response<Self::AppendStream>, Status> {
-        let ticket = self.fence.admit(Identity::read(request.metadata())?)?;
+        metadata: &MetadataMap,
+        requests: Streaming<wire::AppendRequests>,
+    ) -> Result<BoxStream<'static, Result<wire::AppendResponses, Status>>, Status> {
+        let ticket = self.fence.admit(Identity::read(metadata)?)?;
         let service = Appending { storage: Arc::clone(&self.storage) };
-        Ok(Response::new(serve(service, request.into_inner(), ticket, self.shutdown.clone())))
+        Ok(serve(service, requests, ticket, self.shutdown.clone()))
     }
 
-    async fn read(&self, request: Request<wire::ReadRequest>) -> Result<Response<wire::ReadResponse>, Status> {
-        let read = self.storage.read(ReadRequest::try_from(request.into_inner())?).await;
-        Ok(Response::new(read.into()))
+    async fn read(&self, request: wire::ReadRequest) -> Result<wire::ReadResponse, Status> {
+        Ok(self.storage.read(ReadRequest::try_from(request)?).await.into())
     }
 
     async fn list_offsets(
         &self,
-        request: Request<wire::StorageListOffsetsRequest>,
-    ) -> Result<Response<wire::StorageListOffsetsResponse>, Status> {
-        let results = self.storage.list_offsets(each(request.into_inner().queries)?).await;
-        Ok(Response::new(wire::StorageListOffsetsResponse { results: all(results) }))
+        request: wire::StorageListOffsetsRequest,
+    ) -> Result<wire::StorageListOffsetsResponse, Status> {
+        let results = self.storage.list_offsets(each(request.queries)?).await;
+        Ok(wire::StorageListOffsetsResponse { results: all(results) })
     }
 
     async fn epoch_ends(
         &self,
-        request: Request<wire::StorageEpochEndsRequest>,
-    ) -> Result<Response<wire::StorageEpochEndsResponse>, Status> {
-        let results = self.storage.epoch_ends(each(request.into_inner().queries)?).await;
-        Ok(Response::new(wire::StorageEpochEndsResponse { results: all(results) }))
+        request: wire::StorageEpochEndsRequest,
+    ) -> Result<wire::StorageEpochEndsResponse, Status> {
+        let results = self.storage.epoch_ends(each(request.queries)?).await;
+        Ok(wire::StorageEpochEndsResponse { results: all(results) })
     }
 
-    async fn tail(
-        &self,
-        request: Request<Streaming<wire::TailCommands>>,
-    ) -> Result<Response<Self::TailStream>, Status> {
+    fn tail(&self, messages: Streaming<wire::TailCommands>) -> BoxStream<'static, Result<wire::TailEvents, Status>> {
         let broken = Arc::new(OnceLock::new());
-        let commands = commands(request.into_inner(), Arc::clone(&broken));
+        let commands = commands(messages, Arc::clone(&broken));
         let events = self.storage.tail(commands.take_until(self.shutdown.clone().cancelled_owned()).boxed());
         let messages = coalesce(events.map(wire::TailEvent::from)).map(|events| Ok(wire::TailEvents { events }));
         // The storage ends its events with the commands. Only then is it told why those ended.
         let status = stream::once(future::lazy(move |_| broken.get().cloned().map(Err))).filter_map(future::ready);
-        let messages = messages.take_until(self.shutdown.clone().cancelled_owned());
-        Ok(Response::new(messages.chain(status).boxed()))
+        messages.take_until(self.shutdown.clone().cancelled_owned()).chain(status).boxed()
     }
 }
 

@@ -1,0 +1,10 @@
+//! Messages as HTTP/2 data whose payloads nobody copied.
+//!
+//! The library's encoder writes a message into one buffer, which costs a copy of every record and the memory for it.
+//! Here a large payload stays the memory that it was, and goes to the socket between the bytes that stand around it
+//! ([`pieces`]). On the wire it is the same. [`call`] opens such a stream, [`answer`] serves calls so.
+
+pub(crate) mod answer;
+mod body;
+pub(crate) mod call;
+mod pieces;
