@@ -49,7 +49,7 @@ pub trait Disk: Debug + Send + Sync {
 
 /// A file that is read and written at positions.
 pub trait DiskFile: Debug + Send + Sync {
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 
     /// Writes what it can of the buffers, in order, and says how many bytes that was. At most [`MAX_IO_SLICES`] buffers.
     fn write_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<usize>;

@@ -237,7 +237,7 @@ impl Journal {
         match &phase {
             Phase::Serving => tracing::warn!(journal = %self.id, error = text, "append failed"),
             Phase::Reopening(_) => {
-                tracing::warn!(journal = %self.id, error = text, "append failed, opening a new epoch")
+                tracing::warn!(journal = %self.id, error = text, "append failed, opening a new epoch");
             }
             Phase::Ended(_) => {
                 tracing::error!(journal = %self.id, error = text, "the write-ahead log has ended: restart the node");

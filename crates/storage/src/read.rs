@@ -83,7 +83,7 @@ impl Core {
         if offset == high_watermark {
             return Ok(Found::Memory(Vec::new()));
         }
-        let mut refs = self.slots.get(&at).map(|slot| slot.log.from_offset(offset)).into_iter().flatten().peekable();
+        let mut refs = self.slots.get(&at).map(|slot| slot.log.starting_at(offset)).into_iter().flatten().peekable();
         let Some(first) = refs.peek() else { return self.find_tiered(at, offset, keys) };
         let in_memory = first.batch.is_some();
         if !in_memory && first.index <= self.state.tiered_through {

@@ -303,7 +303,7 @@ impl Core {
         let Some(slot) = self.slots.get(&at) else { return behind() };
         let mut bytes = 0;
         let mut more = false;
-        for batch in slot.log.from_offset(offset) {
+        for batch in slot.log.starting_at(offset) {
             let Some(batch) = &batch.batch else { break };
             if !batches.is_empty() && bytes + batch.wire_len() > max_bytes {
                 more = true;

@@ -85,7 +85,7 @@ impl PartitionLog {
     }
 
     /// The batches from the one that holds `offset` on; none when it is not here.
-    pub(crate) fn from_offset(&self, offset: i64) -> impl Iterator<Item = &BatchRef> {
+    pub(crate) fn starting_at(&self, offset: i64) -> impl Iterator<Item = &BatchRef> {
         let here = self.first_offset().is_some_and(|first| first <= offset);
         let at = if here { self.refs.partition_point(|batch| batch.last_offset < offset) } else { self.refs.len() };
         self.refs.range(at..)
@@ -158,8 +158,8 @@ mod tests {
         log.evict_one();
         log.evict_one();
         assert_eq!(bases(log.iter()), [20, 30], "20 is out of memory and only in the log");
-        assert_eq!(bases(log.from_offset(25)), [20, 30]);
-        assert_eq!(bases(log.from_offset(15)), [0i64; 0]);
+        assert_eq!(bases(log.starting_at(25)), [20, 30]);
+        assert_eq!(bases(log.starting_at(15)), [0i64; 0]);
         log.tiered_through(3);
         assert_eq!(bases(log.iter()), [30]);
         log.push(batch(4, true));

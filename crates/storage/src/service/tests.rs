@@ -91,7 +91,7 @@ async fn a_full_disk_undoes_offsets_and_sequences_of_all_that_is_queued_and_reco
     let service = world.start().await.unwrap();
     append(&service, at(0, 0), sequenced(0, 5)).await.unwrap();
     world.disk.set_capacity(Some(world.config.wal_file_bytes));
-    let answers: Vec<_> = (0..40).map(|_| append(&service, at(0, 1), plain(4_000))).collect();
+    let answers: Vec<_> = (0..40).map(|_| append(&service, at(0, 1), plain(11_000))).collect();
     let behind = append(&service, at(0, 0), sequenced(5, 5));
     let answers = futures::future::join_all(answers).await;
     let acked = answers.iter().filter(|answer| answer.is_ok()).count();
@@ -100,7 +100,7 @@ async fn a_full_disk_undoes_offsets_and_sequences_of_all_that_is_queued_and_reco
     assert_eq!(read_all(&world, &service, at(0, 1)).await.len(), acked, "reads go on");
     assert_eq!(append(&service, at(0, 0), sequenced(5, 5)).await.unwrap().base_offset, 5, "what fits is taken");
     world.disk.set_capacity(None);
-    assert_eq!(append(&service, at(0, 1), plain(4_000)).await.unwrap().base_offset, acked as i64);
+    assert_eq!(append(&service, at(0, 1), plain(11_000)).await.unwrap().base_offset, acked as i64);
     assert!(service.wal_health().borrow().is_ok());
     assert_eq!(world.coordinator.epoch(), 1, "nothing was written, so that the epoch stands");
 }

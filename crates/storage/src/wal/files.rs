@@ -62,7 +62,7 @@ impl Files {
             let Some(slot) = name.strip_suffix(SUFFIX).and_then(|number| number.parse().ok()) else { continue };
             let path = self.dir.join(&name);
             let handle = self.disk.open(&path)?;
-            slots.push(Arc::new(WalFile { slot, size: handle.len()?, path, handle }));
+            slots.push(Arc::new(WalFile { slot, size: handle.size()?, path, handle }));
         }
         let mut inner = self.lock();
         inner.last_slot = slots.iter().map(|file| file.slot).max().unwrap_or(0);

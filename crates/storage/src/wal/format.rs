@@ -16,7 +16,9 @@
 //! | 44 | 16 | zero |
 //! | 60 | 4 | CRC32C of the 60 bytes before: the file's *seed* |
 //!
-//! Entries follow, each at a multiple of 8, with zeros between:
+//! Entries follow, each at a multiple of 8, with zeros between. Those that were written together are a *group*; the
+//! first of a group is at a multiple of 4096 (in a new file: behind the header), so that whole blocks are written, past
+//! the page cache, and a block that is durable is never written again:
 //!
 //! | at | size | entry |
 //! |---|---|---|
@@ -35,7 +37,7 @@
 //! bytes up to its records; the batch's own CRC, which is among them, covers those. So every byte is covered once, an
 //! entry tells by itself whether it belongs to this use of this file, and each is chained to the one before it.
 //!
-//! A *group* is what was written and made durable together. The next group is written only when the one before is
+//! A group is what was made durable together. The next group is written only when the one before is
 //! durable. So after an entry that is not valid, a valid one of a later group, or a later file, proves damage; valid
 //! ones of the same group do not: a crash may have kept any of its pages. That is a torn tail, which was never
 //! acknowledged, and is cut off.
@@ -53,6 +55,8 @@ pub const FILE_HEADER_LEN: usize = 64;
 pub const ENTRY_HEADER_LEN: usize = 32;
 /// Entries begin at multiples of this, so that looking for one after damage takes an eighth of the steps.
 pub const ALIGNMENT: usize = 8;
+/// Groups begin at multiples of this, and are padded to it: what direct I/O writes at least.
+pub const BLOCK: usize = 4096;
 /// Bytes of a batch's body that the entry's checksum covers: the rest of the batch's header.
 pub const COVERED_BODY_LEN: usize = BATCH_HEADER_LEN - PREFIX_LEN;
 /// Longest entry: what a Kafka frame can hold, and far from where a `u32` ends.
@@ -147,6 +151,11 @@ pub fn entry_len(entry: &Entry) -> usize {
 /// Where the entry after `position` begins at the earliest.
 pub fn align(position: u64) -> u64 {
     position.next_multiple_of(ALIGNMENT as u64)
+}
+
+/// Where the group after one that ends at `position` begins.
+pub fn next_group(position: u64) -> u64 {
+    position.next_multiple_of(BLOCK as u64)
 }
 
 impl Frame {

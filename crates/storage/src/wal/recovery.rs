@@ -9,7 +9,7 @@ use tidemark_model::JournalId;
 
 use super::Location;
 use super::files::{Files, WalFile};
-use super::format::{ALIGNMENT, FILE_HEADER_LEN, FileHeader, Frame, HeaderError, align};
+use super::format::{ALIGNMENT, FILE_HEADER_LEN, FileHeader, Frame, HeaderError, align, next_group};
 use super::writer::{End, Named};
 use crate::codec::DecodeError;
 use crate::disk::{read_up_to, write_all};
@@ -153,7 +153,7 @@ impl Survey {
                     let end = End {
                         sequence,
                         file: Some(file.clone()),
-                        position: align(scanned.end),
+                        position: next_group(scanned.end).min(file.size),
                         seed: header.seed(),
                         checksum: next.checksum,
                     };
@@ -203,17 +203,31 @@ fn scan(
     let mut at = FILE_HEADER_LEN as u64;
     let mut scanned = Scanned { end: at, group: at };
     while let Some(rest) = bytes.get(at as usize..) {
-        let Some(frame) = Frame::parse(rest, seed) else { break };
-        let follows = frame.id.index == next.id.index && frame.id.epoch >= next.id.epoch;
-        if !follows || frame.previous_checksum != next.checksum {
-            break;
-        }
+        // The next entry is of the same group, or begins the next one.
+        let follows = |frame: &Frame| {
+            frame.id.index == next.id.index
+                && frame.id.epoch >= next.id.epoch
+                && frame.previous_checksum == next.checksum
+        };
+        let Some(frame) = Frame::parse(rest, seed).filter(follows) else {
+            let next_group = next_group(at);
+            if next_group == at {
+                break;
+            }
+            at = next_group;
+            continue;
+        };
         let entry = match frame.decode(&bytes.slice(at as usize..)) {
             Ok(entry) => entry,
             // Its checksum is right, so this is what was written: by a release that knows more.
             Err(why @ DecodeError::Unknown { .. }) => {
                 let why = format!("at offset {at}: {why}");
                 return Err(RecoveryError::Newer { path: file.path.display().to_string(), why });
+            }
+            // Torn. Whoever wrote on behind it began a group.
+            Err(_) if next_group(at) != at => {
+                at = next_group(at);
+                continue;
             }
             Err(_) => break,
         };
@@ -248,9 +262,11 @@ fn find_damage(file: &Arc<WalFile>, bytes: &[u8], end: u64, seed: u32, next: Nex
         torn = true;
     }
     // A first entry that is there in part.
-    Ok(torn
-        || Frame::peek(bytes.get(align(end) as usize..).unwrap_or_default())
-            .is_some_and(|frame| frame.id.index == next.id.index))
+    let in_part = |at: u64| {
+        let frame = Frame::peek(bytes.get(at as usize..).unwrap_or_default());
+        frame.is_some_and(|frame| frame.id.index == next.id.index)
+    };
+    Ok(torn || in_part(align(end)) || in_part(next_group(end)))
 }
 
 /// Whether a file without a valid header was being begun at the crash. When later groups are in it, its header was good

@@ -1,18 +1,20 @@
-//! Writing groups of entries: one vectored write, one fdatasync.
+//! Writing groups of entries: one write, one fdatasync.
+//!
+//! A group is put together in memory that begins at a block, and is whole blocks, so that it goes to the disk past the
+//! page cache. Copying it there costs less than the page cache does, which copies it too, and then some.
 
-use std::io::{self, IoSlice};
-use std::ops::Range;
+use std::io;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use tidemark_model::JournalId;
 
 use super::Location;
 use super::files::{Files, WalFile};
 use super::format::{
-    ALIGNMENT, COVERED_BODY_LEN, ENTRY_HEADER_LEN, FILE_HEADER_LEN, FileHeader, Frame, align, entry_len,
+    BLOCK, COVERED_BODY_LEN, ENTRY_HEADER_LEN, FILE_HEADER_LEN, FileHeader, Frame, align, entry_len, next_group,
 };
-use crate::disk::{DiskFile, MAX_IO_SLICES, write_all};
+use super::staging::Staging;
+use crate::disk::write_all;
 use crate::entry::{Entry, EntryId, VERSION};
 
 /// Bytes at the end of each file that only entries other than batches use. When the disk is full no new file can be had,
@@ -20,9 +22,6 @@ use crate::entry::{Entry, EntryId, VERSION};
 const RESERVED: u64 = 1024 * 1024;
 /// The part of a small file that may be reserved.
 const RESERVED_SHARE: u64 = 16;
-/// Bodies shorter than this are copied next to their headers: a buffer of its own costs the kernel more than the copy.
-const SMALL_BODY_LEN: usize = 1024;
-
 /// An entry with its name, to be written.
 #[derive(Debug, Clone)]
 pub struct Named {
@@ -51,8 +50,8 @@ pub struct Writer {
     end: End,
     /// Where a group that failed could not be undone. Nothing is written before it is.
     tainted: Option<Tainted>,
-    /// Headers and small bodies of the group being written; kept for its memory.
-    heads: BytesMut,
+    /// The group being written; kept for its memory.
+    staging: Staging,
 }
 
 /// Why a group is not in the log.
@@ -81,15 +80,9 @@ struct Tainted {
     is_new: bool,
 }
 
-/// A part of what is written.
-enum Piece<'a> {
-    Head(Range<usize>),
-    Body(&'a Bytes),
-}
-
 impl Writer {
     pub fn new(files: Arc<Files>, journal: JournalId, wal_incarnation: u64, end: End) -> Self {
-        Self { files, journal, wal_incarnation, end, tainted: None, heads: BytesMut::new() }
+        Self { files, journal, wal_incarnation, end, tainted: None, staging: Staging::default() }
     }
 
     /// How many bytes of entries can still go into the present file: for batches, and for other entries.
@@ -113,12 +106,8 @@ impl Writer {
         let file = end.file.clone().ok_or_else(|| WriteError::Clean(io::Error::other("no file to write to")))?;
         let start = if header.is_some() { 0 } else { end.position };
 
-        let (locations, pieces) = self.encode(group, &mut end, header);
-        let heads = std::mem::take(&mut self.heads);
-        let result = write_pieces(&*file.handle, &pieces, &heads, start);
-        drop(pieces);
-        self.heads = heads;
-        if let Err(cause) = result {
+        let locations = self.encode(group, &mut end, start, header);
+        if let Err(cause) = write_all(&*file.handle, self.staging.bytes(), start) {
             // Also when no byte seems to be written: an error tells nothing of those it came from.
             self.tainted = Some(Tainted { file, start, is_new: header.is_some() });
             return Err(if self.cleanse().is_ok() { WriteError::Undone(cause) } else { WriteError::Unknown(cause) });
@@ -131,6 +120,7 @@ impl Writer {
         }
         self.files.written(end.position);
         self.end = end;
+        self.staging.shrink();
         Ok(locations)
     }
 
@@ -150,7 +140,7 @@ impl Writer {
 
     fn new_file(&mut self, group: &[Named], first_index: u64) -> Result<(End, [u8; FILE_HEADER_LEN]), WriteError> {
         let needed: u64 = group.iter().map(|named| align(entry_len(&named.entry) as u64)).sum();
-        let file = self.files.acquire(FILE_HEADER_LEN as u64 + needed).map_err(WriteError::Clean)?;
+        let file = self.files.acquire(next_group(FILE_HEADER_LEN as u64 + needed)).map_err(WriteError::Clean)?;
         let header = FileHeader {
             journal: self.journal,
             wal_incarnation: self.wal_incarnation,
@@ -168,28 +158,26 @@ impl Writer {
         Ok((end, header.encode()))
     }
 
-    /// Frames the group from `end` on, which moves behind it.
-    fn encode<'a>(
+    /// Frames the group from `end` on, which moves behind it, for a write at `start`.
+    fn encode(
         &mut self,
-        group: &'a [Named],
+        group: &[Named],
         end: &mut End,
+        start: u64,
         header: Option<[u8; FILE_HEADER_LEN]>,
-    ) -> (Vec<Location>, Vec<Piece<'a>>) {
+    ) -> Vec<Location> {
         let mut locations = Vec::with_capacity(group.len());
-        let mut pieces: Vec<Piece<'a>> = Vec::with_capacity(group.len() * 2 + 1);
-        let heads = &mut self.heads;
-        heads.clear();
-        heads.extend_from_slice(header.as_ref().map_or(&[], |header| &header[..]));
-        // Where in the heads the piece begins that is not yet among the pieces.
-        let mut open = 0;
+        let entries: usize = group.iter().map(|named| align(entry_len(&named.entry) as u64) as usize).sum();
+        let staging = self.staging.begin(FILE_HEADER_LEN + entries + BLOCK);
+        staging.extend_from_slice(header.as_ref().map_or(&[], |header| &header[..]));
         for (place, Named { id, entry }) in group.iter().enumerate() {
             let length = entry_len(entry);
-            let at = heads.len();
-            heads.resize(at + ENTRY_HEADER_LEN, 0);
-            entry.encode_head(heads);
+            let at = staging.len();
+            staging.resize(at + ENTRY_HEADER_LEN, 0);
+            entry.encode_head(staging);
             let body = match entry {
-                Entry::Batch(entry) => Some(entry.batch.body()),
-                _ => None,
+                Entry::Batch(entry) => &entry.batch.body()[..],
+                _ => &[],
             };
             let frame = Frame {
                 id: *id,
@@ -200,53 +188,23 @@ impl Writer {
                 version: VERSION,
                 place_in_group: place as u32,
             };
-            let (entry_header, payload) = heads[at..].split_at_mut(ENTRY_HEADER_LEN);
-            let covered_body = body.map_or(&[][..], |body| &body[..COVERED_BODY_LEN]);
+            let (entry_header, payload) = staging[at..].split_at_mut(ENTRY_HEADER_LEN);
+            let covered_body = &body[..COVERED_BODY_LEN.min(body.len())];
             end.checksum = frame.seal(entry_header, payload, covered_body, end.seed).checksum;
-            match body {
-                Some(body) if body.len() >= SMALL_BODY_LEN => {
-                    pieces.push(Piece::Head(open..heads.len()));
-                    pieces.push(Piece::Body(body));
-                    open = heads.len();
-                }
-                Some(body) => heads.extend_from_slice(body),
-                None => {}
-            }
+            staging.extend_from_slice(body);
             locations.push(Location { sequence: end.sequence, position: end.position, length: length as u32 });
-            end.position += length as u64;
-            let padding = align(end.position) - end.position;
-            heads.extend_from_slice(&[0; ALIGNMENT][..padding as usize]);
-            end.position += padding;
+            let next = align(end.position + length as u64);
+            staging.resize(at + (next - end.position) as usize, 0);
+            end.position = next;
         }
-        pieces.push(Piece::Head(open..heads.len()));
-        (locations, pieces)
+        // A file whose size is not whole blocks ends the last group early, which then goes through the page cache.
+        let size = end.file.as_ref().map_or(u64::MAX, |file| file.size);
+        let padding = next_group(end.position).min(size.max(end.position)) - end.position;
+        staging.resize(staging.len() + padding as usize, 0);
+        end.position += padding;
+        debug_assert_eq!(self.staging.bytes().len() as u64, end.position - start, "what is written is what was framed");
+        locations
     }
-}
-
-/// Writes all pieces, in as few calls as the system allows.
-fn write_pieces(file: &dyn DiskFile, pieces: &[Piece<'_>], heads: &[u8], start: u64) -> io::Result<()> {
-    let mut slices: Vec<IoSlice<'_>> = pieces
-        .iter()
-        .map(|piece| match piece {
-            Piece::Head(range) => IoSlice::new(&heads[range.clone()]),
-            Piece::Body(body) => IoSlice::new(body),
-        })
-        .collect();
-    let mut left = &mut slices[..];
-    let mut written = 0;
-    IoSlice::advance_slices(&mut left, 0);
-    while !left.is_empty() {
-        match file.write_at(&left[..left.len().min(MAX_IO_SLICES)], start + written) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => {
-                written += n as u64;
-                IoSlice::advance_slices(&mut left, n);
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// Whether the disk, or the part of it that we may use, is full.

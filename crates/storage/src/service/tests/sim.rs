@@ -138,7 +138,7 @@ async fn run(seed: u64) -> usize {
             _ => {
                 let mut sent = Vec::new();
                 for client in &mut clients {
-                    if entropy.next_u64() % 2 == 0 {
+                    if entropy.next_u64().is_multiple_of(2) {
                         let answer = append(&service, client.partition, client.next_batch(&entropy));
                         sent.push((client, answer));
                     }

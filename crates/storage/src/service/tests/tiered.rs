@@ -113,7 +113,7 @@ async fn an_object_store_that_is_gone_is_back_pressure_and_then_catches_up() {
     let switch = Arc::new(Switch::default());
     let mut world = World::with_store_faults(1, switch.clone());
     tiering(&mut world);
-    world.config.wal_max_bytes = 500_000;
+    world.config.wal_max_bytes = 2_000_000;
     let service = world.start().await.unwrap();
     switch.set(true);
     let mut acked = 0;
@@ -127,7 +127,7 @@ async fn an_object_store_that_is_gone_is_back_pressure_and_then_catches_up() {
     assert_eq!(read_all(&world, &service, at(0, 0)).await.len(), acked, "reads go on");
     switch.set(false);
     health.wait_for(Result::is_ok).await.unwrap();
-    until("there is room", || service.journal.files.used() < 250_000).await;
+    until("there is room", || service.journal.files.used() < 1_000_000).await;
     append(&service, at(0, 0), plain(1_000)).await.unwrap();
     assert_eq!(read_all(&world, &service, at(0, 0)).await.len(), acked + 1);
     until("nothing is left of the failed attempts", || service.journal.lock().state.intents.is_empty()).await;

@@ -33,8 +33,10 @@ fn slot(n: u32) -> PathBuf {
     Path::new("/wal").join(format!("{n:04}.wal"))
 }
 
+type Entries = Vec<(EntryId, Entry)>;
+
 /// Recovers as `needed` demands, and gives what was read.
-fn recover_from(disk: &SimDisk, needed: u64) -> Result<(Arc<Files>, Recovered, Vec<(EntryId, Entry)>), RecoveryError> {
+fn recover_from(disk: &SimDisk, needed: u64) -> Result<(Arc<Files>, Recovered, Entries), RecoveryError> {
     let files = files(disk);
     let mut entries = Vec::new();
     let expected = Expected { journal: Some(JOURNAL), wal_incarnation: INCARNATION, needed };
@@ -137,7 +139,7 @@ fn a_torn_group_at_the_end_is_cut_off_whichever_of_its_pages_are_there() {
         let disk = log.disk.clone();
         let torn = disk.bytes(&slot(1));
         let entropy = Seeded::new(seed);
-        let kept = |page: usize| tidemark_model::Entropy::next_u64(&entropy) % 2 == 0 && page > 0;
+        let kept = |page: usize| tidemark_model::Entropy::next_u64(&entropy).is_multiple_of(2) && page > 0;
         let pages: Vec<bool> = (0..8).map(kept).collect();
         disk.crash(&Seeded::new(seed));
         disk.edit(&slot(1), |bytes| {
