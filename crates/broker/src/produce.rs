@@ -96,7 +96,7 @@ struct Group {
 impl Forward {
     /// Validates, and hands every journal's batches to its leader before it returns.
     fn send(&self, state: &ClusterState, request: ProduceRequest) -> BoxFuture<'static, Answers> {
-        let span = tracing::info_span!("broker.produce", partitions = request.partitions.len());
+        let span = tracing::debug_span!("broker.produce", partitions = request.partitions.len());
         let _entered = span.enter();
         let ProduceRequest { gateway, revision, acks, timeout, partitions } = request;
         let route = Route { generation: revision, gateway, broker: self.broker };

@@ -87,7 +87,7 @@ impl Broker for Service {
         self.produce.call(request)
     }
 
-    #[tracing::instrument(name = "broker.fetch", skip_all, fields(partitions = request.partitions.len()))]
+    #[tracing::instrument(name = "broker.fetch", level = "debug", skip_all, fields(partitions = request.partitions.len()))]
     async fn fetch(&self, request: FetchRequest) -> Vec<Result<Fetched, BrokerError>> {
         self.fetch.call(request).await
     }

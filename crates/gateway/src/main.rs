@@ -29,7 +29,7 @@ async fn run(config: Config, host: Host) -> anyhow::Result<()> {
     };
     let (view, follower) =
         cluster::follow(coordinator.clone(), registration, host.entropy.clone(), host.shutdown.clone());
-    let follower = tokio::spawn(follower.run());
+    let mut follower = tokio::spawn(follower.run());
     let Some(joined) = host.shutdown.run_until_cancelled(view.joined()).await else {
         follower.await??;
         return Ok(());
@@ -57,11 +57,11 @@ async fn run(config: Config, host: Host) -> anyhow::Result<()> {
     tokio::select! {
         biased;
         // A follower that ends before shutdown was fenced: this process must not go on.
-        followed = follower => {
+        followed = &mut follower => {
             followed??;
             drained.await;
         }
-        () = &mut drained => {}
+        () = &mut drained => follower.await??,
     }
     Ok(())
 }

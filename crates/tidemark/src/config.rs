@@ -28,14 +28,20 @@ pub struct Config {
     pub auto_create_topics: bool,
     /// Partitions of topics that are created without saying how many.
     pub num_partitions: i32,
-    /// Bytes of committed records that go to the object store at once.
+    /// Bytes of committed records that stay in the write-ahead log before the oldest of them become objects.
     pub segment_bytes: u64,
-    /// Milliseconds after which fewer go.
+    /// Milliseconds after which they do, however few they are.
     pub segment_ms: u64,
     /// Bytes that the write-ahead log may take. When it has them, producers are told to wait.
     pub wal_max_bytes: u64,
     pub telemetry: Telemetry,
 }
+
+/// On one disk tiering is a second copy of every byte: it takes CPU and bandwidth from producers, and shortens nothing.
+/// So it begins late, at a quarter of what the write-ahead log may take.
+const SEGMENT_BYTES: u64 = 1 << 30;
+/// What a start has to read of the log stays little where there is little to write.
+const SEGMENT_MS: u64 = 300_000;
 
 impl Default for Config {
     fn default() -> Self {
@@ -48,8 +54,8 @@ impl Default for Config {
             http: gateway.http,
             auto_create_topics: true,
             num_partitions: tidemark_coordinator::Settings::default().num_partitions,
-            segment_bytes: storage.segment_bytes,
-            segment_ms: storage.segment_ms,
+            segment_bytes: SEGMENT_BYTES,
+            segment_ms: SEGMENT_MS,
             wal_max_bytes: storage.wal_max_bytes,
             telemetry: Telemetry::default(),
         }
