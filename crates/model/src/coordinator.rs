@@ -48,12 +48,23 @@ pub enum TopicRef {
 /// One change of IncrementalAlterConfigs (KIP-339).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigChange {
-    Set { name: String, value: String },
-    Delete { name: String },
+    Set {
+        name: String,
+        value: String,
+    },
+    Delete {
+        name: String,
+    },
     /// Adds values to a list config.
-    Append { name: String, value: String },
+    Append {
+        name: String,
+        value: String,
+    },
     /// Takes values out of a list config.
-    Subtract { name: String, value: String },
+    Subtract {
+        name: String,
+        value: String,
+    },
 }
 
 /// Why a coordinator did not do it, by what the caller does next.
@@ -107,11 +118,8 @@ pub trait Coordinator: Send + Sync {
     async fn open_journal(&self, node: NodeId, wal_incarnation: u64) -> Result<Journal, CoordinatorError>;
 
     /// Creates topics, answering each in its place. `validate_only` checks and writes nothing.
-    async fn create_topics(
-        &self,
-        topics: Vec<NewTopic>,
-        validate_only: bool,
-    ) -> Vec<Result<Changed, CoordinatorError>>;
+    async fn create_topics(&self, topics: Vec<NewTopic>, validate_only: bool)
+    -> Vec<Result<Changed, CoordinatorError>>;
 
     /// Deletes topics, answering each in its place with the topic that was.
     async fn delete_topics(&self, topics: Vec<TopicRef>) -> Vec<Result<Changed, CoordinatorError>>;

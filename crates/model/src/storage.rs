@@ -156,10 +156,21 @@ pub struct EpochEnd {
 #[derive(Debug, Clone)]
 pub enum TailCommand {
     /// Send committed batches from `offset` on, as they are committed, up to `credit` bytes.
-    Subscribe { journal: JournalId, partition: TopicPartition, revision: u64, offset: i64, credit: u64 },
+    Subscribe {
+        journal: JournalId,
+        partition: TopicPartition,
+        revision: u64,
+        offset: i64,
+        credit: u64,
+    },
     /// Send this many bytes more.
-    Credit { partition: TopicPartition, bytes: u64 },
-    Unsubscribe { partition: TopicPartition },
+    Credit {
+        partition: TopicPartition,
+        bytes: u64,
+    },
+    Unsubscribe {
+        partition: TopicPartition,
+    },
 }
 
 /// What a storage node answers on a tail stream.
