@@ -90,8 +90,11 @@ fn fetch(size: usize) -> FetchRequest {
     }
 }
 
-/// Keeps `window` calls under way, and prints what that cost.
+/// Keeps `window` calls under way, and prints what that cost. An argument such as `produce-65536` picks one row.
 async fn row<F: Future<Output = bool>>(name: &str, size: usize, window: usize, call: impl Fn() -> F) {
+    if std::env::args().nth(1).is_some_and(|wanted| wanted != format!("{name}-{size}")) {
+        return;
+    }
     let (started, cpu) = (Instant::now(), cpu_seconds());
     let mut running: FuturesUnordered<F> = (0..window).map(|_| call()).collect();
     let (mut done, mut bytes) = (0_u64, 0);

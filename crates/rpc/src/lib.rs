@@ -1,10 +1,11 @@
 //! The three service traits over gRPC: clients that are them, and servers that call them.
 //!
 //! A call meets the modules in this order: [`dial`] finds the peer's client ([`broker`], [`storage`] or
-//! [`coordinator`]), `convert` makes messages of the model's types, and either a unary call or an `ordered` stream
-//! carries them through the [`transport`] to the same module's server, which calls the trait. `status` says what a
-//! failed hop means. Produce and append travel on ordered streams, because their order is sacred; the rest is unary.
-//! Nothing outside this crate knows the messages of `proto/`.
+//! [`coordinator`]), `convert` makes messages of the model's types, either a unary call or an `ordered` stream carries
+//! them over the `transport`, with large payloads not copied (`scatter`), to the same module's server, which calls the
+//! trait. `status` says what a failed hop means, [`limits`] what is bounded by what. Produce and append travel on
+//! ordered streams, because their order is sacred; the rest is unary. Nothing outside this crate knows the messages of
+//! `proto/`.
 
 pub mod broker;
 mod coalesce;
