@@ -164,6 +164,11 @@ pub struct Fetched {
 }
 
 impl Fetch {
+    /// Waits for something to be there, as consumers do.
+    pub fn patient() -> Self {
+        Self { max_wait_ms: 5_000, min_bytes: 1, ..Self::default() }
+    }
+
     /// The body for partitions and offsets of one topic by name (version 12), or none for an incremental one.
     pub fn body(&self, topic: &str, partitions: &[(i32, i64)]) -> Writer {
         self.body_of(Writer::new().compact_string(topic), partitions)

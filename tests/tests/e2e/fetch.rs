@@ -38,7 +38,7 @@ fn batches_come_back_byte_for_byte() {
     let sent = Batch::new(&["a", "b", "c"]).encode();
     raw::produce(&mut connection, &topic, 0, &sent);
     raw::produce(&mut connection, &topic, 0, &sent);
-    let fetched = Fetch::default().call(&mut connection, &topic, &[(0, 0)]);
+    let fetched = Fetch::patient().call(&mut connection, &topic, &[(0, 0)]);
     let partition = &fetched.partitions[0];
     assert_eq!((partition.error, partition.high_watermark, partition.log_start_offset), (code::NONE, 6, 0));
     assert_eq!(batches(&partition.records), [(0, 3), (3, 3)]);
@@ -51,9 +51,9 @@ fn batches_come_back_byte_for_byte() {
 #[test]
 fn an_offset_inside_a_batch_brings_the_whole_batch() {
     let (topic, _, mut connection) = filled("inside", &["a", "b"]);
-    let fetched = Fetch::default().call(&mut connection, &topic, &[(0, 1)]);
+    let fetched = Fetch::patient().call(&mut connection, &topic, &[(0, 1)]);
     assert_eq!(batches(&fetched.partitions[0].records), [(0, 2), (2, 2)]);
-    let fetched = Fetch::default().call(&mut connection, &topic, &[(0, 3)]);
+    let fetched = Fetch::patient().call(&mut connection, &topic, &[(0, 3)]);
     assert_eq!(batches(&fetched.partitions[0].records), [(2, 2)]);
 }
 
@@ -84,13 +84,13 @@ fn unknown_topics_partitions_and_ids() {
 fn the_first_batch_comes_even_when_it_is_larger_than_the_limit() {
     let large = "x".repeat(10_000);
     let (topic, _, mut connection) = filled("limit", &[&large, &large, &large]);
-    let small = Fetch { partition_max_bytes: 100, ..Fetch::default() };
+    let small = Fetch { partition_max_bytes: 100, ..Fetch::patient() };
     let fetched = small.call(&mut connection, &topic, &[(0, 0)]);
     assert_eq!(batches(&fetched.partitions[0].records), [(0, 2)]);
-    let small = Fetch { max_bytes: 100, ..Fetch::default() };
+    let small = Fetch { max_bytes: 100, ..Fetch::patient() };
     let fetched = small.call(&mut connection, &topic, &[(0, 2)]);
     assert_eq!(batches(&fetched.partitions[0].records), [(2, 2)]);
-    let two = Fetch { partition_max_bytes: 45_000, ..Fetch::default() };
+    let two = Fetch { partition_max_bytes: 45_000, ..Fetch::patient() };
     let fetched = two.call(&mut connection, &topic, &[(0, 0)]);
     assert_eq!(batches(&fetched.partitions[0].records), [(0, 2), (2, 2)]);
 }
@@ -140,7 +140,7 @@ fn a_session_tells_only_what_changed() {
     let mut connection = Connection::open(&description.leaders[0].0);
     let batch = Batch::new(&["a"]).encode();
     raw::produce(&mut connection, &topic, 0, &batch);
-    let full = Fetch { session: (0, 0), ..Fetch::default() };
+    let full = Fetch { session: (0, 0), ..Fetch::patient() };
     let first = full.call(&mut connection, &topic, &[(0, 0)]);
     assert_eq!(first.error, code::NONE);
     assert_ne!(first.session, 0, "a session was made");
@@ -150,7 +150,7 @@ fn a_session_tells_only_what_changed() {
     let second = incremental(1).call(&mut connection, &topic, &[(0, 1)]);
     assert_eq!((second.error, second.partitions.len()), (code::NONE, 0), "nothing has changed");
     raw::produce(&mut connection, &topic, 0, &batch);
-    let third = incremental(2).call(&mut connection, &topic, &[]);
+    let third = Fetch { session: (first.session, 2), ..Fetch::patient() }.call(&mut connection, &topic, &[]);
     assert_eq!(batches(&third.partitions[0].records), [(1, 1)]);
 
     assert_eq!(incremental(7).call(&mut connection, &topic, &[]).error, code::INVALID_FETCH_SESSION_EPOCH);
