@@ -96,7 +96,12 @@ impl Service {
 impl Storage for Service {
     fn append(&self, request: AppendRequest) -> BoxFuture<'static, Vec<Result<Appended, StorageError>>> {
         match self.journal(request.journal) {
-            Ok(journal) => journal.append(request),
+            Ok(journal) => {
+                // Open until the append is durable on disk, or refused.
+                let span =
+                    tracing::debug_span!("storage.append", journal = %request.journal, appends = request.appends.len());
+                tracing::Instrument::instrument(journal.append(request), span).boxed()
+            }
             Err(error) => {
                 let results = vec![Err(error); request.appends.len()];
                 async move { results }.boxed()

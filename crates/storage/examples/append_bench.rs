@@ -1,0 +1,300 @@
+//! Measures the append path on a real disk: throughput, CPU, latency.
+//!
+//! `cargo run --release -p tidemark-storage --example append_bench -- DIRECTORY [GIGABYTES]`
+#![allow(clippy::print_stdout)]
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::stream::{self, BoxStream, StreamExt as _};
+use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, TopicRef};
+use tidemark_model::route::Route;
+use tidemark_model::storage::{Acks, Append, AppendRequest};
+use tidemark_model::{
+    Batch, ClusterState, ClusterUpdate, Coordinator, CoordinatorError, Journal, JournalId, NodeId, Partition, Record,
+    Registration, Role, Storage as _, Topic, TopicId, TopicPartition,
+};
+use tidemark_runtime::{OsEntropy, SystemClock};
+use tidemark_segment::Bucket;
+use tidemark_storage::disk::{Disk as _, RealDisk, write_all};
+use tidemark_storage::wal::format::BLOCK;
+use tidemark_storage::{Config, DataDir, Dependencies, Service};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const JOURNAL: JournalId = JournalId(1);
+const TOPIC: TopicId = TopicId(Uuid::from_u128(1));
+const PARTITIONS: usize = 1_000;
+/// Distinct buffers, so that what is written does not all come from the CPU's cache.
+const BUFFERS: usize = 64;
+
+/// What is appended.
+struct Load {
+    name: &'static str,
+    batch_bytes: usize,
+    batches: usize,
+    partitions: usize,
+    /// Requests under way at once.
+    in_flight: usize,
+    share: f64,
+}
+
+#[derive(Debug, Default)]
+struct OneNode(AtomicU32);
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut args = std::env::args().skip(1);
+    let dir = args.next().context("give a directory on the disk to measure")?;
+    let gigabytes: f64 = args.next().map_or(Ok(2.0), |text| text.parse())?;
+    let loads = [
+        Load { name: "1 MB x 6 batches", batch_bytes: 170_000, batches: 6, partitions: 6, in_flight: 32, share: 1.0 },
+        Load {
+            name: "16 KiB x 1,000",
+            batch_bytes: 16 << 10,
+            batches: 64,
+            partitions: 1_000,
+            in_flight: 32,
+            share: 1.0,
+        },
+        Load { name: "4 KiB x 1,000", batch_bytes: 4 << 10, batches: 64, partitions: 1_000, in_flight: 64, share: 0.5 },
+        Load { name: "1 KiB, one each", batch_bytes: 1 << 10, batches: 1, partitions: 6, in_flight: 64, share: 0.02 },
+        Load {
+            name: "1 KiB, one at a time",
+            batch_bytes: 1 << 10,
+            batches: 1,
+            partitions: 6,
+            in_flight: 1,
+            share: 0.001,
+        },
+    ];
+    for again in [false, true] {
+        raw(Path::new(&dir), gigabytes, again)?;
+    }
+    for tiered in [false, true] {
+        println!("{}", if tiered { "tiering to a local directory" } else { "without tiering" });
+        for load in &loads {
+            run(Path::new(&dir), load, gigabytes * load.share, tiered).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What the disk gives to one who only writes 16 MiB at a time with an fdatasync each, to new files or to the same again.
+fn raw(dir: &Path, gigabytes: f64, again: bool) -> anyhow::Result<()> {
+    const WRITE: usize = 16 << 20;
+    const FILE: usize = 64 << 20;
+    let memory = vec![7; WRITE + BLOCK];
+    let aligned = memory.as_ptr().align_offset(BLOCK);
+    let bytes = &memory[aligned..aligned + WRITE];
+    let path = |n: usize| dir.join(format!("raw-{n}"));
+    let files = (gigabytes * 1e9) as usize / FILE;
+    let first = if again { Some(RealDisk.create(&path(0), FILE as u64)?) } else { None };
+    if let Some(file) = &first {
+        write_all(&**file, &vec![1; FILE], 0)?;
+        file.sync_data()?;
+    }
+    let cpu = cpu_seconds()?;
+    let started = Instant::now();
+    for n in 0..files {
+        let file = match &first {
+            Some(file) => file.clone(),
+            None => RealDisk.create(&path(n), FILE as u64)?,
+        };
+        for at in (0..FILE).step_by(WRITE) {
+            write_all(&*file, bytes, at as u64)?;
+            file.sync_data()?;
+        }
+    }
+    let (took, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds()? - cpu);
+    let gigabytes = (files * FILE) as f64 / 1e9;
+    let what = if again { "raw, same file again" } else { "raw, new files" };
+    println!("  {what:22} {:7.1} MB/s {:6.2} CPU-s/GB", gigabytes * 1e3 / took, cpu / gigabytes);
+    for n in 0..files {
+        match RealDisk.remove(&path(n)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn run(dir: &Path, load: &Load, gigabytes: f64, tiered: bool) -> anyhow::Result<()> {
+    let dir = dir.join("append-bench");
+    let config = Config {
+        data_dir: dir.join("data"),
+        segment_bytes: if tiered { 64 << 20 } else { 1 << 50 },
+        segment_ms: 1 << 40,
+        wal_max_bytes: 64 << 30,
+        ..Config::default()
+    };
+    let entropy = Arc::new(OsEntropy);
+    let view = watch::channel(Arc::new(cluster())).1;
+    let deps = Dependencies {
+        node: NodeId(1),
+        data_dir: DataDir::open(Arc::new(RealDisk), &config.data_dir, &*entropy)?,
+        bucket: Bucket::in_directory(&dir.join("objects"), entropy.clone())?,
+        coordinator: Arc::new(OneNode::default()),
+        view,
+        clock: Arc::new(SystemClock),
+        entropy,
+        shutdown: CancellationToken::new(),
+    };
+    let service = Service::start(&config, deps).await?;
+    let batches: Vec<Batch> = (0..BUFFERS * load.batches).map(|n| batch(load.batch_bytes, n as u8)).collect();
+    let bytes_each = (load.batch_bytes * load.batches) as f64;
+    let count = (gigabytes * 1e9 / bytes_each) as usize;
+
+    let cpu = cpu_seconds()?;
+    let started = Instant::now();
+    let requests = stream::iter(0..count).map(|n| {
+        let request = request(load, &batches, n);
+        let sent = Instant::now();
+        let answer = service.append(request);
+        async move {
+            let results = answer.await;
+            anyhow::ensure!(results.iter().all(Result::is_ok), "{:?}", results.iter().find(|r| r.is_err()));
+            Ok(sent.elapsed())
+        }
+    });
+    let answers: Vec<anyhow::Result<Duration>> = requests.buffered(load.in_flight).collect().await;
+    let mut latencies = answers.into_iter().collect::<anyhow::Result<Vec<Duration>>>()?;
+    let (took, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds()? - cpu);
+    latencies.sort();
+    let gigabytes = bytes_each * count as f64 / 1e9;
+    let at = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize].as_secs_f64() * 1e3;
+    println!(
+        "  {:22} {:7.1} MB/s {:6.2} CPU-s/GB   p50 {:7.2} ms  p99 {:7.2} ms  ({:.0} requests/s, {:.1} s, {:.0} MB RSS)",
+        load.name,
+        gigabytes * 1e3 / took,
+        cpu / gigabytes,
+        at(0.5),
+        at(0.99),
+        count as f64 / took,
+        took,
+        rss_mb()?,
+    );
+    service.shutdown().await;
+    drop(service);
+    // A segment that was being written may appear meanwhile.
+    while std::fs::remove_dir_all(&dir).is_err() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+fn request(load: &Load, batches: &[Batch], n: usize) -> AppendRequest {
+    let append = |k: usize| {
+        let partition = (n * load.batches + k) % load.partitions;
+        let batch = batches[(n % BUFFERS) * load.batches + k].clone();
+        Append { partition: TopicPartition::new(TOPIC, partition as i32), batch }
+    };
+    AppendRequest {
+        journal: JOURNAL,
+        route: Route { generation: 1, gateway: NodeId(1), broker: NodeId(1) },
+        acks: Acks::All,
+        timeout: Duration::from_secs(30),
+        appends: (0..load.batches).map(append).collect(),
+    }
+}
+
+fn batch(len: usize, fill: u8) -> Batch {
+    let mut wire = BytesMut::with_capacity(len);
+    wire.put_i64(0);
+    wire.put_i32(len as i32 - 12);
+    wire.put_i32(0);
+    wire.put_u8(2);
+    wire.put_u32(0);
+    wire.put_i16(0);
+    wire.put_i32(9);
+    wire.put_i64(1);
+    wire.put_i64(1);
+    wire.put_i64(-1);
+    wire.put_i16(-1);
+    wire.put_i32(-1);
+    wire.put_i32(10);
+    wire.put_bytes(fill, len - wire.len());
+    let crc = crc32c::crc32c(&wire[21..]);
+    wire[17..21].copy_from_slice(&crc.to_be_bytes());
+    let mut wire: Bytes = wire.freeze();
+    Batch::split_from(&mut wire).expect("a batch")
+}
+
+fn cluster() -> ClusterState {
+    let mut state = ClusterState::new("bench".into());
+    state.upsert(Record::Topic(Topic {
+        id: TOPIC,
+        name: "bench".into(),
+        replication_factor: 1,
+        partitions: vec![Partition { journal: JOURNAL, epoch_base: 0 }; PARTITIONS],
+        configs: BTreeMap::new(),
+    }));
+    state.revision = 1;
+    state
+}
+
+/// User and system time of this process.
+fn cpu_seconds() -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<&str> = stat.rsplit_once(')').context("stat")?.1.split_whitespace().collect();
+    Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / 100.0)
+}
+
+fn rss_mb() -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1e3)
+}
+
+#[async_trait]
+impl Coordinator for OneNode {
+    fn join(&self, _: Registration, _: Option<u64>) -> BoxStream<'static, Result<ClusterUpdate, CoordinatorError>> {
+        stream::empty().boxed()
+    }
+
+    async fn leave(&self, _: Role, _: NodeId, _: u64) -> Result<(), CoordinatorError> {
+        Ok(())
+    }
+
+    async fn open_journal(&self, node: NodeId, _: u64) -> Result<Journal, CoordinatorError> {
+        let epoch = self.0.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(Journal { id: JOURNAL, epoch, leader: node, replicas: Vec::new(), isr: Vec::new() })
+    }
+
+    async fn create_topics(&self, _: Vec<NewTopic>, _: bool) -> Vec<Result<Changed, CoordinatorError>> {
+        Vec::new()
+    }
+
+    async fn delete_topics(&self, _: Vec<TopicRef>) -> Vec<Result<Changed, CoordinatorError>> {
+        Vec::new()
+    }
+
+    async fn create_partitions(&self, _: TopicRef, _: i32, _: bool) -> Result<Changed, CoordinatorError> {
+        Err(unused())
+    }
+
+    async fn alter_topic_configs(
+        &self,
+        _: TopicRef,
+        _: Vec<ConfigChange>,
+        _: bool,
+    ) -> Result<Changed, CoordinatorError> {
+        Err(unused())
+    }
+
+    async fn allocate_producer_ids(&self, _: u32) -> Result<Range<i64>, CoordinatorError> {
+        Err(unused())
+    }
+}
+
+fn unused() -> CoordinatorError {
+    CoordinatorError::Unavailable("not part of this measurement".into())
+}
