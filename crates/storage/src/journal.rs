@@ -21,6 +21,7 @@ use tidemark_model::storage::AppendRequest;
 use tidemark_model::{Batch, Clock, ClusterState, JournalId, NodeId, StorageError, TopicPartition};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::disk::{Disk, IoLoop, off_thread};
 use crate::entry::{Entry, EntryId};
@@ -120,10 +121,13 @@ impl Journal {
         if parked {
             self.supervise.notify_one();
         }
+        // From the admission to the answer, fdatasync included.
+        let span = tracing::debug_span!("wal.commit", journal = self.id.0, batches = count);
         async move {
             let stopped = || vec![Err(StorageError::Unavailable("the node is stopping".into())); count];
             answer.await.unwrap_or_else(|_| stopped())
         }
+        .instrument(span)
         .boxed()
     }
 

@@ -82,13 +82,15 @@ impl Tiering {
         let now = Instant::now();
         // Whatever is intended at the start is of an earlier life: nobody writes it any more.
         let doomed = journal.lock().state.intents.iter().map(|name| (*name, now)).collect();
+        // And whatever the log holds may be tiered already, by an earlier life that did not get to its checkpoint.
+        let tiered_since_checkpoint = journal.files.used();
         Self {
             journal,
             store,
             policy,
             entropy,
             attempt: 0,
-            tiered_since_checkpoint: 0,
+            tiered_since_checkpoint,
             changed: Some(now),
             garbage_since: None,
             doomed,
@@ -139,12 +141,13 @@ impl Tiering {
     /// Does what is due, if anything is, and says whether something was.
     async fn step(&mut self) -> Result<bool, TierError> {
         let now = Instant::now();
-        if self.flush_due().is_some_and(|due| due <= now) {
-            self.flush().await?;
-            return Ok(true);
-        }
+        // First what makes room: under pressure there is always something to flush.
         if self.checkpoint_due().is_some_and(|due| due <= now) {
             self.checkpoint().await?;
+            return Ok(true);
+        }
+        if self.flush_due().is_some_and(|due| due <= now) {
+            self.flush().await?;
             return Ok(true);
         }
         self.clean_up().await

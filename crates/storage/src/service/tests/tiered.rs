@@ -133,6 +133,24 @@ async fn an_object_store_that_is_gone_is_back_pressure_and_then_catches_up() {
     until("nothing is left of the failed attempts", || service.journal.lock().state.intents.is_empty()).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_tiered_before_a_crash_is_trimmed_after_it() {
+    let mut world = World::new(1);
+    tiering(&mut world);
+    let service = world.start().await.unwrap();
+    let full = 5 * world.config.wal_file_bytes;
+    while service.journal.files.used() < full {
+        fill(&service, at(0, 0), 1).await;
+        // Tiering has no turn: the appends are all there is time for.
+        service.journal.lock().state.checkpoint.is_none().then_some(()).expect("no checkpoint yet");
+    }
+    world.crash(service).await;
+    world.config.wal_max_bytes = full + world.config.wal_file_bytes;
+    let service = world.start().await.unwrap();
+    until("there is room again", || service.journal.files.used() < full / 2).await;
+    fill(&service, at(0, 0), 20).await;
+}
+
 /// Counts the segments that were put, and ends the journal with the first: nothing can be appended after the PUT.
 struct EndAtPut(std::sync::OnceLock<Arc<Service>>);
 
