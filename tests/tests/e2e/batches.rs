@@ -98,7 +98,10 @@ fn a_codec_that_does_not_exist() {
     for codec in [5, 6, 7] {
         let mut batch = Batch::new(&["packed"]);
         batch.attributes = codec;
-        assert_eq!(refused(&batch.encode()), code::UNKNOWN_SERVER_ERROR, "codec {codec}");
+        // Kafka trips over it, and says only that. Tidemark says what is wrong.
+        let error = refused(&batch.encode());
+        let said = [code::UNKNOWN_SERVER_ERROR, code::UNSUPPORTED_COMPRESSION_TYPE].contains(&error);
+        assert!(said, "codec {codec}: {error}");
     }
 }
 
@@ -127,7 +130,9 @@ fn lengths_that_are_not_the_batchs() {
     let shorter = refused(&batch.encode());
     let mut cut = Batch::new(&["cut"]).encode();
     cut.truncate(30);
-    assert_eq!([longer, shorter, refused(&cut)], [code::INVALID_RECORD, code::CORRUPT_MESSAGE, code::INVALID_RECORD]);
+    assert_eq!([longer, refused(&cut)], [code::INVALID_RECORD; 2]);
+    // The byte left over: Kafka would cut it off, and finds the checksum wrong. Tidemark refuses bytes after a batch first.
+    assert!([code::CORRUPT_MESSAGE, code::INVALID_RECORD].contains(&shorter), "{shorter}");
 }
 
 #[test]
