@@ -7,8 +7,8 @@
 //! |---|---|---|
 //! | `cluster-id` | the cluster's id, text | |
 //! | `state/nodes/<role>/<id>` | [`StoredNode`] | the node's |
-//! | `state/journals/<id>` | [`Journal`] | |
-//! | `state/topics/<uuid>` | [`Topic`] | |
+//! | `state/journals/<id>` | [`Journal`](tidemark_model::Journal) | |
+//! | `state/topics/<uuid>` | [`Topic`](tidemark_model::Topic) | |
 //! | `state/compaction` | [`Compaction`] | |
 //! | `topic-names/<name, . as _>` | [`TopicName`] | |
 //! | `node-names/<role>/<name>` | [`NodeName`] | |
