@@ -35,7 +35,7 @@ pub fn binary() -> Result<PathBuf> {
     if built.is_file() {
         return Ok(built);
     }
-    if machine::program("go").is_some() {
+    if super::has_go() {
         sh::step(&format!("building etcd {VERSION}, once"));
         build(&dir.join("etcd-src"), &built)?;
         return Ok(built);

@@ -20,7 +20,7 @@ pub fn binary() -> Result<PathBuf> {
     if built.is_file() {
         return Ok(built);
     }
-    if machine::program("go").is_none() {
+    if !super::has_go() {
         if let Some(found) = machine::program("versitygw") {
             return Ok(found);
         }
