@@ -85,7 +85,7 @@ impl Fetch {
         for (place, asked) in request.partitions.iter().enumerate() {
             gathered.push(match self.locator.locate(state, asked.partition) {
                 Err(error) => Gathered { answer: Err(error), version: None },
-                Ok(located) => self.read_memory(asked, &located, request.isolation, &mut room).unwrap_or_else(|| {
+                Ok(located) => self.read_memory(asked, &located, request, &mut room).unwrap_or_else(|| {
                     elsewhere.push((place, *asked, located));
                     Gathered { answer: Err(no_answer()), version: None }
                 }),
@@ -130,17 +130,19 @@ impl Fetch {
         &self,
         asked: &FetchPartition,
         located: &Located,
-        isolation: Isolation,
+        request: &FetchRequest,
         room: &mut Room,
     ) -> Option<Gathered> {
         if asked.last_fetched_epoch.is_some() || asked.current_leader_epoch.is_some_and(|e| e != located.leader_epoch) {
             return None;
         }
-        let committed_only = isolation == Isolation::ReadCommitted;
+        let committed_only = request.isolation == Isolation::ReadCommitted;
         let max_bytes = asked.max_bytes.min(room.bytes);
         let memory = self.tail.read(asked.partition, located.leader_epoch, asked.offset, committed_only, max_bytes)?;
         let mut fetched = match memory.found {
             Found::Elsewhere => return None,
+            // Nobody will wait for what is on its way here.
+            Found::End if request.max_wait.is_zero() && request.min_bytes > 0 => return None,
             Found::End => fetched(memory.bounds, Vec::new(), Vec::new()),
             Found::Batches { batches, aborted } => fetched(memory.bounds, batches, aborted),
         };

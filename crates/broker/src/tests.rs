@@ -259,6 +259,16 @@ async fn the_byte_limit_of_the_whole_fetch_holds_and_ends_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_fetch_that_does_not_wait_misses_nothing_that_memory_does_not_have_yet() {
+    let cluster = cluster().await;
+    assert_eq!(fetched(&cluster, fetch(0, Duration::ZERO)).await, Ok(vec![]));
+    cluster.log.subscribed(at(0)).await;
+    cluster.log.hold_tail();
+    assert!(cluster.broker.produce(produce(1, 0)).await[0].is_ok());
+    assert_eq!(fetched(&cluster, fetch(0, Duration::ZERO)).await, Ok(vec![0]), "from the leader");
+}
+
+#[tokio::test(start_paused = true)]
 async fn min_bytes_are_waited_for() {
     let cluster = cluster().await;
     let size = records(10).len();

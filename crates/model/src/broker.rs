@@ -39,6 +39,8 @@ pub struct FetchRequest {
     pub revision: u64,
     /// How long to wait for `min_bytes`. The answer comes at once when a partition has an error.
     pub max_wait: Duration,
+    /// Without a wait, more than 0 means that what is committed must not be missed: where the broker's memory, which may
+    /// be a moment behind, has nothing, the leader is asked.
     pub min_bytes: usize,
     /// At least one batch of the first partition that has data is returned, however large it is (KIP-74).
     pub max_bytes: usize,

@@ -18,6 +18,11 @@ pub mod service;
 pub mod shutdown;
 pub mod telemetry;
 
+/// Buffers of a megabyte come and go with every request; the system's allocator gives such memory back to the kernel and
+/// faults it in again, which was a tenth of the CPU of a produce.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub use cluster::ClusterView;
 pub use health::Health;
 pub use seams::{OsEntropy, SystemClock};

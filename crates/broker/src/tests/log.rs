@@ -134,6 +134,11 @@ impl Log {
         self.state.lock().unwrap().tiered.insert(at, run);
     }
 
+    /// Sends nothing on the streams there are, which stay open.
+    pub(super) fn hold_tail(&self) {
+        self.state.lock().unwrap().subscribers.clear();
+    }
+
     pub(super) fn cut_streams(&self) {
         for (_, _, subscriber) in self.state.lock().unwrap().subscribers.drain(..) {
             let _ = subscriber.send(Err(StorageError::Unavailable("cut".into())));

@@ -129,6 +129,8 @@ impl File {
         self.with(|database| {
             let mut write = database.begin_write()?;
             write.set_durability(Durability::Immediate)?;
+            // A start after a crash reads the allocator's state rather than the whole file. Commits here are rare.
+            write.set_quick_repair(true);
             let changes = {
                 let mut entries = write.open_table(ENTRIES)?;
                 let mut holds = true;

@@ -46,16 +46,21 @@ pub(super) async fn collect(
 
 async fn one(wait: &Wait, share: &Share<FetchPartition>, shutdown: &CancellationToken) -> Results {
     let patience = wait.left();
+    if patience.is_zero() || wait.min_bytes == 0 {
+        return ask(wait, share, Duration::ZERO, wait.at_once()).await;
+    }
     tokio::select! {
         biased;
         results = ask(wait, share, patience, wait.min_bytes) => results,
-        () = shutdown.cancelled(), if !patience.is_zero() => ask(wait, share, Duration::ZERO, 0).await,
+        () = shutdown.cancelled() => ask(wait, share, Duration::ZERO, 0).await,
     }
 }
 
 async fn several(wait: &Wait, shares: &[Share<FetchPartition>], shutdown: &CancellationToken) -> Vec<Results> {
+    let at_once = wait.left().is_zero() || wait.min_bytes == 0;
+    let min_bytes = if at_once { wait.at_once() } else { 0 };
     loop {
-        let all = future::join_all(shares.iter().map(|share| ask(wait, share, Duration::ZERO, 0))).await;
+        let all = future::join_all(shares.iter().map(|share| ask(wait, share, Duration::ZERO, min_bytes))).await;
         let bytes: Vec<usize> = all.iter().map(bytes_of).collect();
         let total: usize = bytes.iter().sum();
         let failed = all.iter().flatten().any(|result| result.as_ref().map_or(true, |f| f.diverging.is_some()));
@@ -95,6 +100,11 @@ fn bytes_of(results: &Results) -> usize {
 }
 
 impl Wait {
+    /// What a broker is told where the client does not wait: nothing that is committed may be missed.
+    fn at_once(&self) -> usize {
+        self.min_bytes.max(1)
+    }
+
     fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
