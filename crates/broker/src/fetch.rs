@@ -19,6 +19,9 @@ use crate::tail::{Found, Tail, Version};
 /// Leaders and the object store are asked for this many partitions of a fetch at once.
 const READS_AT_ONCE: usize = 16;
 
+/// A read of less costs the leader about as much as one of this.
+const SMALLEST_SHARE: usize = 256 << 10;
+
 /// How long a fetch waits before it asks again for a partition that nothing will wake it for: one whose tail stream
 /// broke just now.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
@@ -107,9 +110,11 @@ impl Fetch {
     ) {
         // Atomic only because the future may move between threads: reads begin and end in one task.
         let left = AtomicUsize::new(room.bytes);
+        // Reads that go on side by side share what is left, so that little is read and then left out.
+        let share = (room.bytes / asked.len().max(1)).max(SMALLEST_SHARE);
         let reads = futures::stream::iter(asked).map(|(place, asked, located)| {
             // Once the answer is full a read is only for the partition's bounds.
-            let max_bytes = asked.max_bytes.min(left.load(Relaxed)).max(1);
+            let max_bytes = asked.max_bytes.min(share).min(left.load(Relaxed)).max(1);
             async move { (place, self.read_leader(&asked, &located, revision, isolation, max_bytes).await) }
         });
         let mut reads = std::pin::pin!(reads.buffered(READS_AT_ONCE));

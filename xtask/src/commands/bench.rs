@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
     results.note(format!(
-        "Medians of {rounds} rounds by turns; {} MB of 1 KiB and of 16 KiB records a round, {} MB of 100 B records, each \
+        "Medians of {rounds} round(s), by turns; {} MB of 1 KiB and of 16 KiB records a round, {} MB of 100 B records, each \
          to 6 partitions with acks=all, after {} MB to warm up. Tidemark acknowledges after fdatasync; Kafka, but for \
          the row that says so, does not. Client and servers share {} cores.",
         volumes.megabytes,
