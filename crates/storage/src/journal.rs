@@ -12,6 +12,7 @@ pub(crate) mod core;
 pub(crate) mod log;
 pub(crate) mod supervise;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub(crate) struct Journal {
     core: Mutex<Core>,
     io: OnceLock<Box<dyn IoLoop>>,
     wal_max_bytes: u64,
+    /// Groups in a row of which nothing could be written.
+    failures: AtomicU64,
     /// Something happened that the supervisor acts on.
     pub(crate) supervise: Notify,
     /// Something happened that tiering may act on.
@@ -87,6 +90,7 @@ impl Journal {
             core: Mutex::new(core),
             io: OnceLock::new(),
             wal_max_bytes,
+            failures: AtomicU64::new(0),
             supervise: Notify::new(),
             tier: Notify::new(),
             tier_at,
@@ -214,6 +218,9 @@ impl Journal {
                 self.end(&format!("the journal contradicts itself: {error}"));
             }
         }
+        if self.failures.swap(0, Ordering::Relaxed) > 0 {
+            tracing::info!(journal = %self.id, "appends succeed again");
+        }
         if tell_tiering {
             self.tier.notify_one();
         }
@@ -239,7 +246,13 @@ impl Journal {
             }
         };
         match &phase {
-            Phase::Serving => tracing::warn!(journal = %self.id, error = text, "append failed"),
+            // Clients try again many times a second: told at the start, and then ever more rarely.
+            Phase::Serving => {
+                let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+                if failures.is_power_of_two() {
+                    tracing::warn!(journal = %self.id, failures, error = text, "appends fail, and are tried again by clients");
+                }
+            }
             Phase::Reopening(_) => {
                 tracing::warn!(journal = %self.id, error = text, "append failed, opening a new epoch");
             }
