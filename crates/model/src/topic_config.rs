@@ -1,7 +1,7 @@
 //! Topic configs: Kafka's names, types, defaults and bounds.
 //!
 //! [`TABLE`] has every config that Apache Kafka 4.2 shows for a topic. A topic stores only what was set on it
-//! ([`Topic::configs`](crate::Topic)); [`effective`] reads such a map with the defaults filled in. What a gateway shows
+//! ([`Topic::configs`](crate::Topic)); [`effective()`] reads such a map with the defaults filled in. What a gateway shows
 //! for itself as a Kafka broker is in [`BROKER_TABLE`].
 
 mod broker;
