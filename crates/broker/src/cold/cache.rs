@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use foyer::{
-    BlockEngineConfig, DeviceBuilder as _, FsDeviceBuilder, HybridCache, HybridCacheBuilder, HybridCachePolicy,
+    BlockEngineConfig, Cache, CacheBuilder, DeviceBuilder as _, FsDeviceBuilder, HybridCache, HybridCacheBuilder,
+    HybridCachePolicy, HybridCacheProperties, Location,
 };
 use tidemark_model::BrokerError;
 use tidemark_segment::{Bucket, StoreError};
@@ -21,9 +22,15 @@ pub(super) const BLOCK: u64 = 1 << 20;
 /// foyer's own unit on disk; a block with its header has to fit.
 const DISK_BLOCK: usize = 16 << 20;
 
+/// Blocks whose last read is remembered, so that the second one is known for what it is: those of some 64 GiB.
+const REMEMBERED: usize = 1 << 16;
+
 pub(super) struct Blocks {
     bucket: Bucket,
     cache: HybridCache<String, Bytes>,
+    /// What was read from the object store lately. Only a block that is read from there again goes to disk: a consumer
+    /// that reads a history once would otherwise cost a write of all of it.
+    seen: Cache<String, ()>,
 }
 
 /// Carries a store's error through foyer's.
@@ -50,7 +57,8 @@ impl Blocks {
             storage.with_engine_config(BlockEngineConfig::new(device).with_block_size(DISK_BLOCK))
         };
         let cache = storage.build().await.map_err(|error| failed(error.to_string()))?;
-        Ok(Self { bucket, cache })
+        let seen = CacheBuilder::new(REMEMBERED).with_name("cold-seen").build();
+        Ok(Self { bucket, cache, seen })
     }
 
     /// The block at `index` of an object of `size` bytes. Concurrent callers of one block share one GET.
@@ -59,12 +67,17 @@ impl Blocks {
         let key = block_key(object, index);
         let bucket = self.bucket.clone();
         let object: Arc<str> = object.into();
+        let seen = self.seen.clone();
+        let fetch_key = key.clone();
         let fetch = || async move {
+            let again = seen.get(&fetch_key).is_some();
+            seen.insert(fetch_key, ());
+            let location = if again { Location::Default } else { Location::InMem };
             let begun = Instant::now();
             match bucket.get_range(&object, range).await {
                 Ok(bytes) => {
                     metrics::cold_block_fetched(bytes.len(), begun.elapsed().as_secs_f64());
-                    Ok(bytes)
+                    Ok((bytes, HybridCacheProperties::default().with_location(location)))
                 }
                 Err(StoreError::NotFound(_)) => Err(Failed(format!("object {object} is gone"))),
                 Err(error) => Err(Failed(error.to_string())),
