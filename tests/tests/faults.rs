@@ -14,7 +14,7 @@ const PARTITIONS: i32 = 6;
 const ETCD_AWAY: Duration = Duration::from_secs(30);
 
 /// How long the S3 server is away. Many times the age at which data is tiered here.
-const S3_AWAY: Duration = Duration::from_secs(15);
+const S3_AWAY: Duration = Duration::from_secs(60);
 
 struct Cluster {
     services: Services,
