@@ -51,7 +51,7 @@ pub trait Disk: Debug + Send + Sync {
 pub trait DiskFile: Debug + Send + Sync {
     fn size(&self) -> io::Result<u64>;
 
-    /// Writes what it can of the buffers, in order, and says how many bytes that was. At most [`MAX_IO_SLICES`] buffers.
+    /// Writes what it can of the buffers, in order, and says how many bytes that was.
     fn write_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<usize>;
 
     /// Reads what it can, and says how many bytes that was: 0 at the end.
@@ -60,9 +60,6 @@ pub trait DiskFile: Debug + Send + Sync {
     /// Makes everything written so far durable. After an error nothing is known of what was not durable before.
     fn sync_data(&self) -> io::Result<()>;
 }
-
-/// Buffers of one write: Linux's `IOV_MAX`.
-pub const MAX_IO_SLICES: usize = 1024;
 
 /// A lock that is held until it is dropped.
 pub trait Lock: Debug + Send + Sync {}
