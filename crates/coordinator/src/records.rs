@@ -9,24 +9,25 @@
 //! | `state/nodes/<role>/<id>` | [`StoredNode`] | the node's |
 //! | `state/journals/<id>` | [`Journal`](tidemark_model::Journal) | |
 //! | `state/topics/<uuid>` | [`Topic`](tidemark_model::Topic) | |
+//! | `state/slots/<id>` | [`Slot`](tidemark_model::Slot) | |
 //! | `state/compaction` | [`Compaction`] | |
 //! | `topic-names/<name, . as _>` | [`TopicName`] | |
 //! | `node-names/<role>/<name>` | [`NodeName`] | |
 //! | `counters/<what>` | the next number, decimal text | |
-//! | `groups/`, `slots/` | reserved for consumer groups | |
+//! | `groups/` | reserved for consumer groups | |
 //!
 //! A value is JSON, `[version, {…}]`. A reader refuses a version that it does not know: an older coordinator leaves
 //! alone what a newer one wrote.
 
 mod values;
 
-use tidemark_model::{JournalId, NodeId, RecordKey, Role, TopicId};
+use tidemark_model::{JournalId, NodeId, RecordKey, Role, SlotId, TopicId};
 use uuid::Uuid;
 
 pub(crate) use values::{
     BadValue, Compaction, NodeName, StoredNode, TopicName, decode_compaction, decode_counter, decode_journal,
-    decode_node, decode_node_name, decode_topic, decode_topic_name, encode_compaction, encode_counter, encode_journal,
-    encode_node, encode_node_name, encode_topic, encode_topic_name,
+    decode_node, decode_node_name, decode_slot, decode_topic, decode_topic_name, encode_compaction, encode_counter,
+    encode_journal, encode_node, encode_node_name, encode_topic, encode_topic_name,
 };
 
 /// The keys of one cluster.
@@ -72,6 +73,7 @@ impl Keys {
             RecordKey::Node(role, id) => format!("{}nodes/{}/{id}", self.state, role.as_str()),
             RecordKey::Journal(id) => format!("{}{id}", self.journals()),
             RecordKey::Topic(id) => format!("{}topics/{id}", self.state),
+            RecordKey::Slot(id) => format!("{}slots/{id}", self.state),
         }
     }
 
@@ -118,6 +120,7 @@ impl Keys {
             }
             "journals" => RecordKey::Journal(JournalId(rest.parse().ok()?)),
             "topics" => RecordKey::Topic(TopicId(Uuid::try_parse(rest).ok()?)),
+            "slots" => RecordKey::Slot(SlotId(rest.parse().ok()?)),
             _ => return None,
         };
         Some(StateKey::Record(record))

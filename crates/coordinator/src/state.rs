@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::journals::NO_LEADER;
 use crate::metrics;
 use crate::placement::Candidate;
-use crate::records::{Keys, StateKey, decode_journal, decode_node, decode_topic};
+use crate::records::{Keys, StateKey, decode_journal, decode_node, decode_slot, decode_topic};
 use crate::store::{Changes, Entry, Event, Snapshot};
 
 /// Changes that are kept for followers to resume after. One who missed more gets a snapshot, which is bounded too.
@@ -185,6 +185,7 @@ impl State {
             StateKey::Record(RecordKey::Node(..)) => decode_node(&entry.value).map(|stored| Record::Node(stored.node)),
             StateKey::Record(RecordKey::Journal(_)) => decode_journal(&entry.value).map(Record::Journal),
             StateKey::Record(RecordKey::Topic(_)) => decode_topic(&entry.value).map(Record::Topic),
+            StateKey::Record(RecordKey::Slot(_)) => decode_slot(&entry.value).map(Record::Slot),
         };
         record.inspect_err(|error| tracing::error!(key = entry.key, %error, "cannot read a record of the state")).ok()
     }
@@ -234,6 +235,7 @@ fn has(cluster: &ClusterState, record: &Record) -> bool {
         Record::Node(node) => cluster.node(node.role, node.id).is_some_and(|known| **known == *node),
         Record::Journal(journal) => cluster.journal(journal.id).is_some_and(|known| **known == *journal),
         Record::Topic(topic) => cluster.topic(topic.id).is_some_and(|known| **known == *topic),
+        Record::Slot(slot) => cluster.slot(slot.id) == Some(slot),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The cluster state that every service follows: nodes, journals and topics, as of a revision of the metadata store.
+//! The cluster state that every service follows: nodes, journals, topics and slots, as of a revision of the metadata store.
 //!
 //! It is a set of [`Record`]s, each under its [`RecordKey`]. A follower gets all of them once, in chunks, then the
 //! changes by revision, and never goes back to an older revision.
@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{JournalId, NodeId, TopicId, TopicPartition};
+use crate::{JournalId, NodeId, SlotId, TopicId, TopicPartition};
 
 /// Which of the services a node runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,12 +78,25 @@ pub struct Topic {
     pub configs: BTreeMap<String, String>,
 }
 
+/// Who owns the groups of a slot. Every write of the slot is conditional on this record being what the owner put there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    pub id: SlotId,
+    /// Raised at each change of owner: Kafka's coordinator epoch.
+    pub epoch: u32,
+    /// A coordinator. It need not be alive.
+    pub owner: NodeId,
+    /// The owner's process: another one at the same address is not the owner.
+    pub incarnation: u64,
+}
+
 /// One fact of the cluster state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     Node(Node),
     Journal(Journal),
     Topic(Topic),
+    Slot(Slot),
 }
 
 /// What a record is stored under.
@@ -92,6 +105,7 @@ pub enum RecordKey {
     Node(Role, NodeId),
     Journal(JournalId),
     Topic(TopicId),
+    Slot(SlotId),
 }
 
 impl Record {
@@ -100,6 +114,7 @@ impl Record {
             Self::Node(node) => RecordKey::Node(node.role, node.id),
             Self::Journal(journal) => RecordKey::Journal(journal.id),
             Self::Topic(topic) => RecordKey::Topic(topic.id),
+            Self::Slot(slot) => RecordKey::Slot(slot.id),
         }
     }
 }
@@ -124,6 +139,7 @@ pub struct ClusterState {
     journals: BTreeMap<JournalId, Arc<Journal>>,
     topics: BTreeMap<TopicId, Arc<Topic>>,
     names: BTreeMap<String, TopicId>,
+    slots: BTreeMap<SlotId, Slot>,
 }
 
 impl ClusterState {
@@ -166,6 +182,15 @@ impl ClusterState {
         self.topics.get(self.names.get(name)?)
     }
 
+    /// All slots that have had an owner, by id.
+    pub fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.values()
+    }
+
+    pub fn slot(&self, id: SlotId) -> Option<&Slot> {
+        self.slots.get(&id)
+    }
+
     pub fn partition(&self, at: TopicPartition) -> Option<Partition> {
         let index = usize::try_from(at.partition).ok()?;
         self.topics.get(&at.topic)?.partitions.get(index).copied()
@@ -190,6 +215,9 @@ impl ClusterState {
                 self.names.insert(topic.name.clone(), topic.id);
                 self.topics.insert(topic.id, Arc::new(topic));
             }
+            Record::Slot(slot) => {
+                self.slots.insert(slot.id, slot);
+            }
         }
     }
 
@@ -209,6 +237,9 @@ impl ClusterState {
                     }
                 }
             }
+            RecordKey::Slot(id) => {
+                self.slots.remove(&id);
+            }
         }
     }
 
@@ -217,7 +248,8 @@ impl ClusterState {
         let nodes = self.nodes.values().map(|node| Record::Node(Node::clone(node)));
         let journals = self.journals.values().map(|journal| Record::Journal(Journal::clone(journal)));
         let topics = self.topics.values().map(|topic| Record::Topic(Topic::clone(topic)));
-        nodes.chain(journals).chain(topics)
+        let slots = self.slots.values().copied().map(Record::Slot);
+        nodes.chain(journals).chain(topics).chain(slots)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::{ClusterState, JournalId, Node, NodeId, Role, TopicPartition};
+use crate::{ClusterState, JournalId, Node, NodeId, Role, SlotId, TopicPartition};
 
 /// The way an append came: which gateway and broker sent it, and how new their view of the cluster was.
 ///
@@ -35,6 +35,25 @@ pub fn storage_for(state: &ClusterState, journal: JournalId) -> Option<&Arc<Node
     state.node(Role::Storage, state.journal(journal)?.leader)
 }
 
+/// How many slots the groups of a cluster are spread over. Never changed: what is stored of a group is under its slot.
+pub const SLOTS: u32 = 64;
+
+/// The slot of a group.
+pub fn slot_for(group: &str) -> SlotId {
+    SlotId((group_hash(group) % u64::from(SLOTS)) as u32)
+}
+
+/// The gateway that clients see as the coordinator of a group.
+pub fn gateway_for_group<'a>(state: &'a ClusterState, group: &str) -> Option<&'a Arc<Node>> {
+    winner(state.nodes(Role::Gateway), mix(group_hash(group)))
+}
+
+/// The coordinator that owns a slot, when it is alive.
+pub fn coordinator_for(state: &ClusterState, slot: SlotId) -> Option<&Arc<Node>> {
+    let slot = state.slot(slot)?;
+    state.node(Role::Coordinator, slot.owner).filter(|node| node.incarnation == slot.incarnation)
+}
+
 /// The ids that clients see as a partition's replicas: the leader first, then gateways of racks not yet used, then the
 /// other gateways, then padding, `count` in all.
 pub fn replicas_for(state: &ClusterState, at: TopicPartition, count: usize) -> Vec<NodeId> {
@@ -64,6 +83,11 @@ fn winner<'a>(nodes: impl Iterator<Item = &'a Arc<Node>>, key: u64) -> Option<&'
 fn partition_hash(at: TopicPartition) -> u64 {
     let (high, low) = at.topic.0.as_u64_pair();
     mix(mix(mix(high) ^ low) ^ u64::from(at.partition as u32))
+}
+
+/// FNV-1a (Fowler, Noll and Vo, 1991) of the name, mixed. What is stored depends on it: it never changes.
+fn group_hash(group: &str) -> u64 {
+    mix(group.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)))
 }
 
 fn score(node: NodeId, key: u64) -> u64 {
@@ -119,6 +143,15 @@ mod tests {
             let now = gateway_for(&state, at(n as u128)).unwrap().id;
             assert!(now == *id || *id == NodeId(2));
         }
+    }
+
+    #[test]
+    fn groups_spread_over_all_slots_and_stay_where_they_are() {
+        let mut counts = [0; SLOTS as usize];
+        (0..6_400).for_each(|n| counts[slot_for(&format!("group-{n}")).0 as usize] += 1);
+        assert!(counts.iter().all(|count| (50..160).contains(count)), "{counts:?}");
+        // Stored under these numbers.
+        assert_eq!([slot_for(""), slot_for("orders"), slot_for("a.b")].map(|slot| slot.0), [48, 38, 8]);
     }
 
     #[test]

@@ -92,6 +92,7 @@ fn size(record: &Record) -> usize {
         + match record {
             Record::Node(node) => node.address.len() + node.rack.as_ref().map_or(0, String::len),
             Record::Journal(journal) => REPLICA * (journal.replicas.len() + journal.isr.len()),
+            Record::Slot(_) => 0,
             Record::Topic(topic) => {
                 let configs: usize = topic.configs.iter().map(|(name, value)| name.len() + value.len()).sum();
                 topic.name.len() + PARTITION * topic.partitions.len() + configs

@@ -1,8 +1,9 @@
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
-use tidemark_model::{Journal, Node, Partition, Replica, Topic};
+use tidemark_model::{Journal, Node, Partition, Replica, Slot, Topic};
 
+use super::values::encode_slot;
 use super::*;
 
 fn role() -> impl Strategy<Value = Role> {
@@ -38,11 +39,18 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn slot()(id in any::<u32>(), epoch in any::<u32>(), owner in any::<i32>(), incarnation in any::<u64>()) -> Slot {
+        Slot { id: SlotId(id), epoch, owner: NodeId(owner), incarnation }
+    }
+}
+
 fn record_key() -> impl Strategy<Value = RecordKey> {
     prop_oneof![
         (role(), any::<i32>()).prop_map(|(role, id)| RecordKey::Node(role, NodeId(id))),
         any::<u32>().prop_map(|id| RecordKey::Journal(JournalId(id))),
         any::<u128>().prop_map(|id| RecordKey::Topic(TopicId(Uuid::from_u128(id)))),
+        any::<u32>().prop_map(|id| RecordKey::Slot(SlotId(id))),
     ]
 }
 
@@ -52,12 +60,14 @@ proptest! {
         node in node(),
         journal in journal(),
         topic in topic(),
+        slot in slot(),
         node_name in (any::<i32>(), any::<u64>(), vec(any::<u64>(), 0..4)),
         topic_name in (".*", any::<u128>()),
         revision in any::<u64>(),
         counter in 0..i64::MAX,
     ) {
         prop_assert_eq!(decode_node(&encode_node(&node)).unwrap(), node);
+        prop_assert_eq!(decode_slot(&encode_slot(slot)).unwrap(), slot);
         prop_assert_eq!(decode_journal(&encode_journal(&journal)).unwrap(), journal);
         prop_assert_eq!(decode_topic(&encode_topic(&topic)).unwrap(), topic);
         let node_name = NodeName { id: node_name.0, incarnation: node_name.1, replaced: node_name.2 };

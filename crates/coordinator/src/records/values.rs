@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use tidemark_model::{Journal, JournalId, Node, NodeId, Partition, Replica, Role, Topic, TopicId};
+use tidemark_model::{Journal, JournalId, Node, NodeId, Partition, Replica, Role, Slot, SlotId, Topic, TopicId};
 use uuid::Uuid;
 
 /// The version that is written.
@@ -73,6 +73,14 @@ struct JournalV1 {
 }
 
 #[derive(Serialize, Deserialize)]
+struct SlotV1 {
+    id: u32,
+    epoch: u32,
+    owner: i32,
+    incarnation: u64,
+}
+
+#[derive(Serialize, Deserialize)]
 struct TopicV1 {
     id: Uuid,
     name: String,
@@ -102,6 +110,17 @@ pub(crate) fn decode_node(bytes: &[u8]) -> Result<StoredNode, BadValue> {
     let NodeV1 { role, id, incarnation, address, rack, name } = decode(bytes)?;
     let role: Role = super::parse_role(&role).ok_or_else(|| BadValue::Unreadable(format!("role {role}")))?;
     Ok(StoredNode { node: Node { role, id: NodeId(id), incarnation, address, rack }, name })
+}
+
+#[cfg_attr(not(test), expect(dead_code, reason = "slots have no owners yet"))]
+pub(crate) fn encode_slot(slot: Slot) -> Bytes {
+    let Slot { id, epoch, owner, incarnation } = slot;
+    encode(&SlotV1 { id: id.0, epoch, owner: owner.0, incarnation })
+}
+
+pub(crate) fn decode_slot(bytes: &[u8]) -> Result<Slot, BadValue> {
+    let SlotV1 { id, epoch, owner, incarnation } = decode(bytes)?;
+    Ok(Slot { id: SlotId(id), epoch, owner: NodeId(owner), incarnation })
 }
 
 pub(crate) fn encode_journal(journal: &Journal) -> Bytes {

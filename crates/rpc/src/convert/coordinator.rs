@@ -5,7 +5,7 @@ use std::ops::Range;
 use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, TopicRef};
 use tidemark_model::{
     ClusterUpdate, CoordinatorError, Journal, JournalId, Node, NodeId, Partition, Record, RecordKey, Registration,
-    Replica, Role, Topic,
+    Replica, Role, Slot, SlotId, Topic,
 };
 
 use super::{Malformed, all, each, outcome, required};
@@ -97,6 +97,7 @@ impl From<Record> for wire::Record {
             Record::Node(node) => W::Node(node.into()),
             Record::Journal(journal) => W::Journal(journal.into()),
             Record::Topic(topic) => W::Topic(topic.into()),
+            Record::Slot(slot) => W::Slot(slot.into()),
         };
         Self { record: Some(record) }
     }
@@ -111,6 +112,7 @@ impl TryFrom<wire::Record> for Record {
             W::Node(node) => Self::Node(node.try_into()?),
             W::Journal(journal) => Self::Journal(journal.into()),
             W::Topic(topic) => Self::Topic(topic.try_into()?),
+            W::Slot(slot) => Self::Slot(slot.into()),
         })
     }
 }
@@ -122,6 +124,7 @@ impl From<RecordKey> for wire::RecordKey {
             RecordKey::Node(role, id) => w::Key::Node(w::NodeKey { role: wire::Role::from(role).into(), id: id.0 }),
             RecordKey::Journal(id) => w::Key::Journal(id.0),
             RecordKey::Topic(id) => w::Key::Topic(id.into()),
+            RecordKey::Slot(id) => w::Key::Slot(id.0),
         };
         Self { key: Some(key) }
     }
@@ -136,7 +139,20 @@ impl TryFrom<wire::RecordKey> for RecordKey {
             w::Key::Node(w::NodeKey { role: number, id }) => Self::Node(role(number)?, NodeId(id)),
             w::Key::Journal(id) => Self::Journal(JournalId(id)),
             w::Key::Topic(id) => Self::Topic(id.into()),
+            w::Key::Slot(id) => Self::Slot(SlotId(id)),
         })
+    }
+}
+
+impl From<Slot> for wire::Slot {
+    fn from(Slot { id, epoch, owner, incarnation }: Slot) -> Self {
+        Self { id: id.0, epoch, owner: owner.0, incarnation }
+    }
+}
+
+impl From<wire::Slot> for Slot {
+    fn from(wire::Slot { id, epoch, owner, incarnation }: wire::Slot) -> Self {
+        Self { id: SlotId(id), epoch, owner: NodeId(owner), incarnation }
     }
 }
 

@@ -251,7 +251,15 @@ fn node() -> impl Strategy<Value = Node> {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    prop_oneof![node().prop_map(Record::Node), journal().prop_map(Record::Journal), topic().prop_map(Record::Topic)]
+    let slot = any::<(u32, u32, i32, u64)>().prop_map(|(id, epoch, owner, incarnation)| {
+        Record::Slot(Slot { id: SlotId(id), epoch, owner: NodeId(owner), incarnation })
+    });
+    prop_oneof![
+        node().prop_map(Record::Node),
+        journal().prop_map(Record::Journal),
+        topic().prop_map(Record::Topic),
+        slot
+    ]
 }
 
 fn key() -> impl Strategy<Value = RecordKey> {
@@ -259,6 +267,7 @@ fn key() -> impl Strategy<Value = RecordKey> {
         (any_role(), any::<i32>()).prop_map(|(role, id)| RecordKey::Node(role, NodeId(id))),
         any::<u32>().prop_map(|id| RecordKey::Journal(JournalId(id))),
         any::<u128>().prop_map(|id| RecordKey::Topic(TopicId(Uuid::from_u128(id)))),
+        any::<u32>().prop_map(|id| RecordKey::Slot(SlotId(id))),
     ]
 }
 
