@@ -1,5 +1,6 @@
 //! What an operator may set on a coordinator.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +82,17 @@ impl Default for Settings {
             default_replication_factor: 1,
             node_lease: Duration::from_secs(10),
         }
+    }
+}
+
+impl Settings {
+    /// The settings that Kafka has too, by its names for broker configs.
+    pub(crate) fn as_kafka_names(&self) -> BTreeMap<String, String> {
+        let settings = [
+            ("num.partitions", self.num_partitions.to_string()),
+            ("default.replication.factor", self.default_replication_factor.to_string()),
+        ];
+        settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 

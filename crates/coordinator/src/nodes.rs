@@ -64,7 +64,8 @@ async fn session(
         Ok(membership) => membership,
         Err(error) => return error,
     };
-    let joined = ClusterUpdate::Joined { cluster_id: shared.state.cluster_id(), node: membership.id() };
+    let (cluster_id, node, settings) = (shared.state.cluster_id(), membership.id(), shared.settings.as_kafka_names());
+    let joined = ClusterUpdate::Joined { cluster_id, node, settings };
     // The receiver is only gone when nobody holds the stream, and then nobody waits for this future either.
     let _ = updates.send(Ok(joined)).await;
     tokio::select! {

@@ -122,8 +122,8 @@ impl Record {
 /// What a coordinator tells a service that follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClusterUpdate {
-    /// First of all: who the service is.
-    Joined { cluster_id: String, node: NodeId },
+    /// First of all: who the service is, and what the coordinator is configured with, by Kafka's names.
+    Joined { cluster_id: String, node: NodeId, settings: BTreeMap<String, String> },
     /// A chunk of the whole state at a revision. The chunks of one snapshot follow each other; `last` closes it.
     Snapshot { revision: u64, records: Vec<Record>, last: bool },
     /// All changes of one revision. Also sent empty, so that a follower knows that it is up to date.
@@ -135,6 +135,8 @@ pub enum ClusterUpdate {
 pub struct ClusterState {
     pub cluster_id: String,
     pub revision: u64,
+    /// What the coordinator that was joined last is configured with, by Kafka's names for broker configs.
+    pub settings: Arc<BTreeMap<String, String>>,
     nodes: BTreeMap<(Role, NodeId), Arc<Node>>,
     journals: BTreeMap<JournalId, Arc<Journal>>,
     topics: BTreeMap<TopicId, Arc<Topic>>,

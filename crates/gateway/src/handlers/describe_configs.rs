@@ -101,7 +101,7 @@ pub(super) fn check_broker(gateway: &Gateway, name: &str) -> Result<(), Refused>
     Err((ErrorCode::InvalidRequest, refused))
 }
 
-/// The configs of this gateway, which its file and environment set.
+/// The configs of this gateway, which its file and environment set, and those of the coordinator.
 fn of_broker(gateway: &Gateway, state: &ClusterState) -> Vec<Entry> {
     let me = state.node(Role::Gateway, gateway.node);
     let listener = me.map(|node| format!("PLAINTEXT://{}", node.address));
@@ -112,7 +112,7 @@ fn of_broker(gateway: &Gateway, state: &ClusterState) -> Vec<Entry> {
         "fetch.max.bytes" => Some(fetch::MAX_BYTES.to_string()),
         "auto.create.topics.enable" => Some(gateway.settings.auto_create_topics.to_string()),
         "socket.request.max.bytes" => Some(gateway.settings.max_request_bytes.to_string()),
-        _ => None,
+        name => state.settings.get(name).cloned(),
     };
     let entries = BROKER_TABLE.iter().map(|config| {
         let set = own(config.name).filter(|value| Some(value.as_str()) != config.default);

@@ -349,7 +349,9 @@ async fn configs_are_described_with_their_sources_and_synonyms() {
         assert_eq!(of("socket.request.max.bytes").value.as_deref(), Some("1048576"));
         assert_eq!(of("auto.create.topics.enable").value.as_deref(), Some("false"));
         assert!(of("auto.create.topics.enable").read_only);
-        assert_eq!(of("num.partitions").config_source, 5);
+        assert_eq!(of("default.replication.factor").config_source, 5);
+        // As the coordinator says, which creates topics by it.
+        assert_eq!((of("num.partitions").value.as_deref(), of("num.partitions").config_source), (Some("3"), 4));
     }
 }
 

@@ -102,6 +102,8 @@ fn topic(name: &str, partitions: i32, brokers: i32) -> Topic {
 fn cluster(shape: &Shape) -> ClusterState {
     let mut state = ClusterState::new("the-cluster".into());
     state.revision = 1;
+    let settings = [("num.partitions", "3"), ("default.replication.factor", "1")];
+    state.settings = Arc::new(settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
     for id in 1..=shape.gateways {
         state.upsert(node(Role::Gateway, id, format!("gateway-{id}:9092")));
     }

@@ -57,7 +57,9 @@ impl From<Result<ClusterUpdate, CoordinatorError>> for wire::ClusterUpdate {
     fn from(update: Result<ClusterUpdate, CoordinatorError>) -> Self {
         use wire::cluster_update as w;
         let update = match update {
-            Ok(ClusterUpdate::Joined { cluster_id, node }) => w::Update::Joined(w::Joined { cluster_id, node: node.0 }),
+            Ok(ClusterUpdate::Joined { cluster_id, node, settings }) => {
+                w::Update::Joined(w::Joined { cluster_id, node: node.0, settings: settings.into_iter().collect() })
+            }
             Ok(ClusterUpdate::Snapshot { revision, records, last }) => {
                 w::Update::Snapshot(w::Snapshot { revision, records: all(records), last })
             }
@@ -76,8 +78,9 @@ impl TryFrom<wire::ClusterUpdate> for Result<ClusterUpdate, CoordinatorError> {
     fn try_from(wire::ClusterUpdate { update }: wire::ClusterUpdate) -> Result<Self, Malformed> {
         use wire::cluster_update as w;
         Ok(match update.ok_or(Malformed::Missing("update"))? {
-            w::Update::Joined(w::Joined { cluster_id, node }) => {
-                Ok(ClusterUpdate::Joined { cluster_id, node: NodeId(node) })
+            w::Update::Joined(w::Joined { cluster_id, node, settings }) => {
+                let settings = settings.into_iter().collect();
+                Ok(ClusterUpdate::Joined { cluster_id, node: NodeId(node), settings })
             }
             w::Update::Snapshot(w::Snapshot { revision, records, last }) => {
                 Ok(ClusterUpdate::Snapshot { revision, records: each(records)?, last })

@@ -273,7 +273,11 @@ fn key() -> impl Strategy<Value = RecordKey> {
 
 fn update() -> impl Strategy<Value = ClusterUpdate> {
     prop_oneof![
-        (text(), any::<i32>()).prop_map(|(cluster_id, node)| ClusterUpdate::Joined { cluster_id, node: NodeId(node) }),
+        (text(), any::<i32>(), configs()).prop_map(|(cluster_id, node, settings)| ClusterUpdate::Joined {
+            cluster_id,
+            node: NodeId(node),
+            settings
+        }),
         (any::<u64>(), vec(record(), 0..4), any::<bool>())
             .prop_map(|(revision, records, last)| ClusterUpdate::Snapshot { revision, records, last }),
         (any::<u64>(), vec(record(), 0..4), vec(key(), 0..4))

@@ -78,7 +78,11 @@ async fn who_joins_follows_until_it_lets_go() {
         until("joined", || fake.updates.lock().unwrap().is_some()).await;
         assert_eq!(fake.joins.lock().unwrap()[0], (registration(), Some(12)));
         let sender = fake.updates.lock().unwrap().take().unwrap();
-        let joined = ClusterUpdate::Joined { cluster_id: "c".into(), node: NodeId(8) };
+        let joined = ClusterUpdate::Joined {
+            cluster_id: "c".into(),
+            node: NodeId(8),
+            settings: BTreeMap::from([("num.partitions".into(), "3".into())]),
+        };
         let node = Node { role: Role::Broker, id: NodeId(1), incarnation: 2, address: "x:1".into(), rack: None };
         let records = vec![Record::Node(node)];
         let delta = ClusterUpdate::Delta { revision: 13, upserts: records.clone(), removals: vec![records[0].key()] };

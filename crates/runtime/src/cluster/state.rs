@@ -1,5 +1,6 @@
 //! What a follower makes of the updates of its streams: pure, no waiting.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidemark_model::{ClusterState, ClusterUpdate, NodeId, Record};
@@ -11,6 +12,8 @@ use super::FollowError;
 pub(super) struct Following {
     /// Who this node is, once a stream has said it.
     identity: Option<(String, NodeId)>,
+    /// What the coordinator of the present stream, or of the last, is configured with.
+    settings: Arc<BTreeMap<String, String>>,
     /// The state once a whole snapshot was there.
     state: Option<Arc<ClusterState>>,
     /// The snapshot of which this stream has sent a part.
@@ -57,7 +60,10 @@ impl Following {
     /// Applies an update. The outer error is for good, the inner one ends the stream.
     pub(super) fn apply(&mut self, update: ClusterUpdate) -> Result<Result<Applied, OutOfTurn>, FollowError> {
         Ok(match update {
-            ClusterUpdate::Joined { cluster_id, node } => return self.joined(cluster_id, node),
+            ClusterUpdate::Joined { cluster_id, node, settings } => {
+                self.settings = Arc::new(settings);
+                return self.joined(cluster_id, node);
+            }
             ClusterUpdate::Snapshot { revision, records, last } => self.snapshot(revision, records, last),
             ClusterUpdate::Delta { revision, upserts, removals } => {
                 let Some(state) = self.between_snapshots() else { return Ok(Err(OutOfTurn("a delta too early"))) };
@@ -116,7 +122,8 @@ impl Following {
         self.state.as_ref().filter(|_| self.joined && self.partial.is_none())
     }
 
-    fn advance(&mut self, next: ClusterState) -> Result<Applied, OutOfTurn> {
+    fn advance(&mut self, mut next: ClusterState) -> Result<Applied, OutOfTurn> {
+        next.settings = Arc::clone(&self.settings);
         let node = self.node().ok_or(OutOfTurn("a state before Joined"))?;
         let state = Arc::new(next);
         self.state = Some(state.clone());

@@ -137,7 +137,11 @@ fn joined() -> Step {
 }
 
 fn joined_as(cluster_id: &str, node: i32) -> Step {
-    Step::Say(ClusterUpdate::Joined { cluster_id: cluster_id.into(), node: NodeId(node) })
+    Step::Say(ClusterUpdate::Joined {
+        cluster_id: cluster_id.into(),
+        node: NodeId(node),
+        settings: BTreeMap::from([("num.partitions".to_owned(), "7".to_owned())]),
+    })
 }
 
 fn chunk(revision: u64, records: Vec<Record>, last: bool) -> Step {
@@ -186,6 +190,7 @@ async fn a_snapshot_in_chunks_appears_whole_and_deltas_follow_it() {
     assert!(!seen.contains(&vec![1]), "half a snapshot was published: {seen:?}");
     let state = run.at(8).await;
     assert_eq!((brokers(&state), state.cluster_id.as_str()), (vec![2, 4], "c"));
+    assert_eq!(state.settings["num.partitions"], "7");
     assert!(state.topic_named("orders").is_some());
     assert_eq!((run.view.joined().await, run.view.node()), (Ok(NodeId(3)), Some(NodeId(3))));
 }

@@ -96,7 +96,7 @@ impl Node {
         resume: Option<ClusterState>,
     ) -> Result<Self, CoordinatorError> {
         let mut updates = service.join(registration, resume.as_ref().map(|state| state.revision));
-        let ClusterUpdate::Joined { cluster_id, node: id } = within(updates.next()).await.unwrap()? else {
+        let ClusterUpdate::Joined { cluster_id, node: id, settings: _ } = within(updates.next()).await.unwrap()? else {
             panic!("the first update is Joined")
         };
         let state = resume.unwrap_or_default();
