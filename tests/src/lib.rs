@@ -2,6 +2,7 @@
 //! what no client would send. Nothing here knows Tidemark's crates: a test proven on Apache Kafka means the same here.
 
 pub mod clients;
+pub mod collector;
 pub mod load;
 pub mod raw;
 pub mod target;

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use tidemark_tests::clients::{admin_for, create_on, eventually, unique};
+use tidemark_tests::collector::Collector;
 use tidemark_tests::load::{Load, Reading};
 use tidemark_tests::target::{binaries, directory};
 use xtask::cluster::{Options, Services};
@@ -149,6 +150,33 @@ fn what_is_tiered_outlives_every_process() {
     }
     cluster.services.wait_ready().unwrap_or_else(|error| panic!("{error:#}"));
     load.progress(500);
+    load.verify(&cluster.services.bootstrap);
+}
+
+#[test]
+#[ignore = "run by cargo xtask integration"]
+fn one_trace_goes_from_the_produce_at_the_gateway_down_to_the_fsync() {
+    let collector = Collector::start().expect("a port is free");
+    let options = Options { otlp_endpoint: Some(collector.endpoint.clone()), ..Options::default() };
+    let cluster = Cluster::start(&options);
+    let load = cluster.load();
+    let way = [
+        "tidemark-gateway: kafka.request",
+        "tidemark-broker: serve",
+        "tidemark-broker: broker.produce",
+        "tidemark-storage: serve",
+        "tidemark-storage: storage.append",
+        "tidemark-storage: wal.commit",
+    ];
+    let mut seen = Vec::new();
+    eventually("a trace over all hops", || {
+        let longest = collector.longest_way("kafka.request");
+        if longest != seen {
+            eprintln!("the longest way so far: {longest:?}");
+            seen = longest;
+        }
+        seen == way
+    });
     load.verify(&cluster.services.bootstrap);
 }
 

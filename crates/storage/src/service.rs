@@ -100,7 +100,8 @@ impl Storage for Service {
                 // Open until the append is durable on disk, or refused.
                 let span =
                     tracing::debug_span!("storage.append", journal = %request.journal, appends = request.appends.len());
-                tracing::Instrument::instrument(journal.append(request), span).boxed()
+                let appended = span.in_scope(|| journal.append(request));
+                tracing::Instrument::instrument(appended, span).boxed()
             }
             Err(error) => {
                 let results = vec![Err(error); request.appends.len()];

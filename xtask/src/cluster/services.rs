@@ -19,11 +19,13 @@ pub struct Options {
     pub gateways: usize,
     /// Lines of TOML for the storage service.
     pub storage: String,
+    /// Where all of them export their traces to, when anywhere.
+    pub otlp_endpoint: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { brokers: 2, gateways: 2, storage: String::new() }
+        Self { brokers: 2, gateways: 2, storage: String::new(), otlp_endpoint: None }
     }
 }
 
@@ -36,6 +38,7 @@ pub struct Services {
     // In the order in which they start.
     services: Vec<Service>,
     dir: PathBuf,
+    otlp_endpoint: Option<String>,
 }
 
 #[derive(Debug)]
@@ -52,7 +55,8 @@ impl Services {
     pub fn start(binaries: &Path, dir: &Path, options: &Options) -> Result<Self> {
         let etcd = Etcd::start(&dir.join("etcd"))?;
         let s3 = S3::start(&dir.join("s3"))?;
-        let mut cluster = Self { bootstrap: String::new(), etcd, s3, services: Vec::new(), dir: dir.to_owned() };
+        let (services, dir_kept, otlp_endpoint) = (Vec::new(), dir.to_owned(), options.otlp_endpoint.clone());
+        let mut cluster = Self { bootstrap: String::new(), etcd, s3, services, dir: dir_kept, otlp_endpoint };
 
         let local = || format!("127.0.0.1:{}", free_port());
         let coordinator = local();
@@ -194,6 +198,9 @@ impl Services {
             let _ = writeln!(config, "{key} = {value}");
         }
         config.push_str(more);
+        if let Some(endpoint) = &self.otlp_endpoint {
+            let _ = writeln!(config, "\n[telemetry]\notlp_endpoint = {}", quoted(endpoint));
+        }
         let config_file = dir.join("config.toml");
         fs::write(&config_file, config)?;
         let binary = binaries.join(format!("tidemark-{kind}"));
