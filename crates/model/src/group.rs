@@ -189,6 +189,9 @@ pub struct CommitOffsets {
     pub instance_id: Option<String>,
     /// -1 for a consumer that is no member.
     pub generation_or_epoch: i32,
+    /// The version can say STALE_MEMBER_EPOCH (from version 9 on), which a member of the protocol of KIP-848 must
+    /// understand.
+    pub understands_epochs: bool,
     /// How long the offsets are kept (versions 2 to 4); the cluster's setting otherwise.
     pub retention: Option<Duration>,
     pub offsets: Vec<OffsetToCommit>,
@@ -298,10 +301,11 @@ pub enum GroupError {
     /// It owns the slot and has not read it yet: ask it again in a while.
     #[error("the group is being loaded")]
     LoadInProgress,
-    /// The metadata store or the coordinator cannot be reached: retry in a while.
+    /// The metadata store or the coordinator cannot be reached, and nothing was done: retry in a while.
     #[error("unavailable: {0}")]
     Unavailable(String),
-    /// Nothing was heard in time. It may have been done.
+    /// Nothing was heard in time, or the way there broke: it may have been done, or be done still. Retry what may be done
+    /// twice.
     #[error("timed out: {0}")]
     TimedOut(String),
     #[error("the group's name is not one")]
@@ -349,6 +353,9 @@ pub enum GroupError {
     InvalidConfig(String),
     #[error("{0}")]
     InvalidRequest(String),
+    /// The group's protocol needs a newer version of the request.
+    #[error("{0}")]
+    UnsupportedVersion(String),
 }
 
 /// One coordinator, as the owner of groups.
