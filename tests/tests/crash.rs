@@ -90,6 +90,13 @@ fn what_cannot_work_is_refused_with_its_name() {
     let said = refusal(&[&["--data-dir", &other][..], &free].concat(), &[("TIDEMARK_LISTENN", "x")]);
     assert!(said.to_lowercase().contains("listenn"), "a setting nobody knows: {said}");
 
+    let newer = dir.join("newer");
+    std::fs::create_dir_all(newer.join("storage")).expect("the directory is made");
+    std::fs::write(newer.join("storage/node"), "format = 99\n").expect("the file is written");
+    let newer = newer.display().to_string();
+    let said = refusal(&[&["--data-dir", &newer][..], &free].concat(), &[]);
+    assert!(said.contains(&newer) && said.contains("99"), "a directory of a newer format: {said}");
+
     if guard.is_some() {
         let taken = dir.join("data").display().to_string();
         let said = refusal(&[&["--data-dir", &taken][..], &free].concat(), &[]);

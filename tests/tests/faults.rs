@@ -1,6 +1,9 @@
 //! The four services as processes, and what breaks around them. Started by `cargo xtask integration`, which has etcd
 //! and the S3 server ready; each test has a cluster of its own.
 
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tidemark_tests::clients::{admin_for, create_on, eventually, unique};
@@ -8,6 +11,7 @@ use tidemark_tests::collector::Collector;
 use tidemark_tests::load::{Load, Reading};
 use tidemark_tests::target::{binaries, directory};
 use xtask::cluster::{Options, Services};
+use xtask::process::http_get;
 
 const PARTITIONS: i32 = 6;
 
@@ -151,6 +155,76 @@ fn what_is_tiered_outlives_every_process() {
     cluster.services.wait_ready().unwrap_or_else(|error| panic!("{error:#}"));
     load.progress(500);
     load.verify(&cluster.services.bootstrap);
+}
+
+#[test]
+#[ignore = "run by cargo xtask integration"]
+fn a_full_disk_refuses_appends_reads_go_on_and_room_mends_it() {
+    // A file system of its own, so that nobody else's disk is full.
+    let Some(small) = SmallDisk::mount("64m") else {
+        eprintln!("skipped: a file system can be mounted by root only");
+        return;
+    };
+    let data_dir = small.dir.display().to_string();
+    let options = Options { storage: SMALL_FILES.to_owned(), storage_dir: Some(data_dir), ..Options::default() };
+    let cluster = Cluster::start(&options);
+    let load = cluster.load();
+    let reading = cluster.reading();
+    load.progress(1000);
+    let http = cluster.services.http("storage-0").expect("there is a storage service").to_owned();
+    let page = || http_get(&http, "/readyz").unwrap_or_default();
+    assert_eq!(page().0, 200);
+
+    let ballast = small.fill();
+    eventually("the disk to be full", || page().0 == 503);
+    eprintln!("what an operator sees: {}", page().1.trim());
+    // Whatever was acknowledged can be read, by those who read on and by those who begin.
+    reading.reaches(load.count());
+    let from_start = cluster.reading();
+    from_start.reaches(load.count());
+
+    std::fs::remove_file(ballast).expect("the ballast is removed");
+    load.progress(1000);
+    eventually("the storage service to be ready again", || page().0 == 200);
+    for reading in [reading, from_start] {
+        reading.reaches(load.count());
+        reading.finish();
+    }
+    load.verify(&cluster.services.bootstrap);
+}
+
+/// Storage's settings under which the log needs room for another file soon.
+const SMALL_FILES: &str = "wal_file_bytes = 1048576\n";
+
+/// A file system in memory, unmounted when dropped.
+struct SmallDisk {
+    dir: PathBuf,
+    _guard: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let guard = tempfile::tempdir().expect("a directory can be made");
+        let dir = guard.path().to_owned();
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&dir).status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self { dir, _guard: guard })
+    }
+
+    /// Takes all of the room that is left with one file.
+    fn fill(&self) -> PathBuf {
+        let path = self.dir.join("ballast");
+        let mut ballast = std::fs::File::create(&path).expect("a file can be made");
+        while ballast.write_all(&[0; 4096]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily, because the service that has it open may be dropped after this.
+        let _ = Command::new("umount").arg("-l").arg(&self.dir).status();
+    }
 }
 
 #[test]

@@ -220,6 +220,7 @@ impl Journal {
         }
         if self.failures.swap(0, Ordering::Relaxed) > 0 {
             tracing::info!(journal = %self.id, "appends succeed again");
+            self.set_health(Ok(()));
         }
         if tell_tiering {
             self.tier.notify_one();
@@ -260,9 +261,7 @@ impl Journal {
                 tracing::error!(journal = %self.id, error = text, "the write-ahead log has ended: restart the node");
             }
         }
-        if phase != Phase::Serving {
-            self.set_health(Err(text));
-        }
+        self.set_health(Err(text));
         let answers = self.lock().fail(phase, &refused);
         answers.send();
         self.supervise.notify_one();

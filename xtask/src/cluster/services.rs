@@ -19,13 +19,15 @@ pub struct Options {
     pub gateways: usize,
     /// Lines of TOML for the storage service.
     pub storage: String,
+    /// Where the storage service keeps its log, when not under the cluster's directory.
+    pub storage_dir: Option<String>,
     /// Where all of them export their traces to, when anywhere.
     pub otlp_endpoint: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { brokers: 2, gateways: 2, storage: String::new(), otlp_endpoint: None }
+        Self { brokers: 2, gateways: 2, storage: String::new(), storage_dir: None, otlp_endpoint: None }
     }
 }
 
@@ -70,7 +72,8 @@ impl Services {
             &[("listen", quoted(&coordinator)), ("metadata", quoted(&metadata))],
             "",
         )?;
-        let storage_dir = quoted(&dir.join("storage-0").join("data").display().to_string());
+        let storage_dir = dir.join("storage-0").join("data").display().to_string();
+        let storage_dir = quoted(options.storage_dir.as_ref().unwrap_or(&storage_dir));
         cluster.add(
             binaries,
             "storage",
