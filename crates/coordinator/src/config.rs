@@ -1,6 +1,7 @@
 //! What an operator may set on a coordinator.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +72,7 @@ pub struct Settings {
     pub num_partitions: i32,
     pub default_replication_factor: i16,
     pub node_lease: Duration,
+    pub groups: GroupSettings,
 }
 
 impl Default for Settings {
@@ -81,6 +83,46 @@ impl Default for Settings {
             num_partitions: 1,
             default_replication_factor: 1,
             node_lease: Duration::from_secs(10),
+            groups: GroupSettings::default(),
+        }
+    }
+}
+
+/// What groups decide by. The defaults are Kafka's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSettings {
+    pub min_session_timeout: Duration,
+    pub max_session_timeout: Duration,
+    /// How long the first rebalance of a group waits for more members, each time that more came.
+    pub initial_rebalance_delay: Duration,
+    /// The most members of a group of the classic protocol.
+    pub max_size: usize,
+    /// The longest metadata of a committed offset.
+    pub offset_metadata_max_bytes: usize,
+    pub offsets_retention: Duration,
+    pub consumer_session_timeout: Duration,
+    pub consumer_session_timeout_bounds: RangeInclusive<Duration>,
+    pub consumer_heartbeat_interval: Duration,
+    pub consumer_heartbeat_interval_bounds: RangeInclusive<Duration>,
+    /// The most members of a group of the consumer protocol.
+    pub consumer_max_size: usize,
+}
+
+impl Default for GroupSettings {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            min_session_timeout: ms(6_000),
+            max_session_timeout: ms(1_800_000),
+            initial_rebalance_delay: ms(3_000),
+            max_size: i32::MAX as usize,
+            offset_metadata_max_bytes: 4_096,
+            offsets_retention: Duration::from_secs(10_080 * 60),
+            consumer_session_timeout: ms(45_000),
+            consumer_session_timeout_bounds: ms(45_000)..=ms(60_000),
+            consumer_heartbeat_interval: ms(5_000),
+            consumer_heartbeat_interval_bounds: ms(5_000)..=ms(15_000),
+            consumer_max_size: i32::MAX as usize,
         }
     }
 }
@@ -108,6 +150,7 @@ impl Config {
             num_partitions: self.num_partitions.max(1),
             default_replication_factor: self.default_replication_factor.max(1),
             node_lease: Duration::from_millis(self.node_lease_ms.max(1)),
+            groups: GroupSettings::default(),
         }
     }
 }

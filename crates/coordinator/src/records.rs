@@ -14,16 +14,29 @@
 //! | `topic-names/<name, . as _>` | [`TopicName`] | |
 //! | `node-names/<role>/<name>` | [`NodeName`] | |
 //! | `counters/<what>` | the next number, decimal text | |
-//! | `groups/` | reserved for consumer groups | |
+//! | `groups/<slot>/<group>/classic` | a group of the classic protocol | |
+//! | `groups/<slot>/<group>/classic-members/<id>` | a member of it | |
+//! | `groups/<slot>/<group>/consumer` | a consumer group (KIP-848) | |
+//! | `groups/<slot>/<group>/consumer-members/<id>` | a member of it | |
+//! | `groups/<slot>/<group>/consumer-targets/<id>` | what the member is to have | |
+//! | `groups/<slot>/<group>/offsets/<topic's uuid>/<chunk>` | [`StoredOffset`]s of up to 32 partitions, in binary | |
+//! | `groups/<slot>/<group>/configs` | what is set on the group | |
 //!
-//! A value is JSON, `[version, {…}]`. A reader refuses a version that it does not know: an older coordinator leaves
+//! Names of groups and members are escaped ([`groups`]). A value is JSON, `[version, {…}]`, but for offsets. A reader refuses a version that it does not know: an older coordinator leaves
 //! alone what a newer one wrote.
 
+#[allow(dead_code, reason = "no call reaches groups yet")]
+mod groups;
 mod values;
+mod varint;
 
 use tidemark_model::{JournalId, NodeId, RecordKey, Role, SlotId, TopicId};
 use uuid::Uuid;
 
+pub(crate) use groups::{
+    GroupKey, OFFSETS_PER_CHUNK, StoredOffset, decode_group_configs, decode_offsets, encode_group_configs,
+    encode_offsets,
+};
 pub(crate) use values::{
     BadValue, Compaction, NodeName, StoredNode, TopicName, decode_compaction, decode_counter, decode_journal,
     decode_node, decode_node_name, decode_slot, decode_topic, decode_topic_name, encode_compaction, encode_counter,

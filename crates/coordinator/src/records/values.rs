@@ -205,12 +205,12 @@ pub(crate) fn decode_counter(bytes: &[u8]) -> Result<i64, BadValue> {
     next.ok_or_else(|| BadValue::Unreadable("not a number".into()))
 }
 
-fn encode<T: Serialize>(value: &T) -> Bytes {
+pub(super) fn encode<T: Serialize>(value: &T) -> Bytes {
     let json = serde_json::to_vec(&(VERSION, value)).expect("these values have string keys and no failing serializers");
     Bytes::from(json)
 }
 
-fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, BadValue> {
+pub(super) fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, BadValue> {
     let unreadable = |error: serde_json::Error| BadValue::Unreadable(error.to_string());
     let (version, _): (u32, IgnoredAny) = serde_json::from_slice(bytes).map_err(unreadable)?;
     if version != VERSION {

@@ -1,0 +1,200 @@
+//! What is stored of groups.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tidemark_model::{SlotId, TopicId};
+use uuid::Uuid;
+
+use super::values::{BadValue, decode, encode};
+use super::{Keys, varint};
+
+/// The longest name of a group, in bytes. Kafka has no bound but that of its strings, 32,767; here the name is part of
+/// keys, where a byte may take three.
+pub(crate) const MAX_GROUP_NAME: usize = 4_096;
+
+/// How many partitions of a topic share a record of committed offsets.
+///
+/// A commit rewrites the whole record, which the store keeps until its history is compacted: some 12 bytes a partition,
+/// so 400 bytes at most where there is no metadata, about as much as the keys and the bookkeeping of one put. Smaller
+/// chunks would save nothing; with larger ones who commits one partition pays for its neighbours. A member that has a
+/// tenth of 900 partitions, however they are spread, touches 29 records, so a transaction of 128 operations takes the
+/// commits of four such members.
+pub(crate) const OFFSETS_PER_CHUNK: u8 = 32;
+
+/// A record of a group.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum GroupKey {
+    Configs,
+    Classic,
+    ClassicMember(String),
+    Consumer,
+    ConsumerMember(String),
+    ConsumerTarget(String),
+    /// Partitions of a topic, from [`OFFSETS_PER_CHUNK`] times the number on.
+    Offsets(TopicId, u32),
+}
+
+/// A committed offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredOffset {
+    pub(crate) offset: i64,
+    pub(crate) leader_epoch: i32,
+    pub(crate) metadata: String,
+    pub(crate) committed_ms: i64,
+    /// Where the client said how long it is to be kept.
+    pub(crate) expires_ms: Option<i64>,
+}
+
+impl Keys {
+    /// The prefix of all that is stored of the groups of a slot.
+    pub(crate) fn groups(&self, slot: SlotId) -> String {
+        format!("{}groups/{slot}/", self.root)
+    }
+
+    pub(crate) fn group(&self, slot: SlotId, group: &str, key: &GroupKey) -> String {
+        let mut text = self.groups(slot);
+        escape(&mut text, group);
+        let (kind, member) = match key {
+            GroupKey::Configs => ("/configs", None),
+            GroupKey::Classic => ("/classic", None),
+            GroupKey::ClassicMember(member) => ("/classic-members/", Some(member)),
+            GroupKey::Consumer => ("/consumer", None),
+            GroupKey::ConsumerMember(member) => ("/consumer-members/", Some(member)),
+            GroupKey::ConsumerTarget(member) => ("/consumer-targets/", Some(member)),
+            GroupKey::Offsets(topic, chunk) => {
+                let _ = write!(text, "/offsets/{topic}/{chunk}");
+                return text;
+            }
+        };
+        text.push_str(kind);
+        member.into_iter().for_each(|member| escape(&mut text, member));
+        text
+    }
+
+    /// Which record of which group a key under [`Self::groups`] is. None for what a newer version may have put there.
+    pub(crate) fn parse_group(&self, slot: SlotId, key: &str) -> Option<(String, GroupKey)> {
+        let (group, rest) = key.strip_prefix(&self.groups(slot))?.split_once('/')?;
+        let (kind, of) = rest.split_once('/').map_or((rest, None), |(kind, of)| (kind, Some(of)));
+        let key = match (kind, of) {
+            ("configs", None) => GroupKey::Configs,
+            ("classic", None) => GroupKey::Classic,
+            ("classic-members", Some(member)) => GroupKey::ClassicMember(unescape(member)?),
+            ("consumer", None) => GroupKey::Consumer,
+            ("consumer-members", Some(member)) => GroupKey::ConsumerMember(unescape(member)?),
+            ("consumer-targets", Some(member)) => GroupKey::ConsumerTarget(unescape(member)?),
+            ("offsets", Some(of)) => {
+                let (topic, chunk) = of.split_once('/')?;
+                GroupKey::Offsets(TopicId(Uuid::try_parse(topic).ok()?), chunk.parse().ok()?)
+            }
+            _ => return None,
+        };
+        Some((unescape(group)?, key))
+    }
+}
+
+/// Letters, digits, `.`, `-` and `_` stay what they are, every other byte becomes `%` and two digits.
+fn escape(into: &mut String, name: &str) {
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b".-_".contains(&byte) {
+            into.push(char::from(byte));
+        } else {
+            let _ = write!(into, "%{byte:02x}");
+        }
+    }
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[derive(Serialize, Deserialize)]
+struct ConfigsV1 {
+    configs: BTreeMap<String, String>,
+}
+
+pub(crate) fn encode_group_configs(configs: &BTreeMap<String, String>) -> Bytes {
+    encode(&ConfigsV1 { configs: configs.clone() })
+}
+
+pub(crate) fn decode_group_configs(bytes: &[u8]) -> Result<BTreeMap<String, String>, BadValue> {
+    decode(bytes).map(|ConfigsV1 { configs }| configs)
+}
+
+/// The version of offsets: not JSON, since nothing is written as often, and it would be three times as long.
+const OFFSETS_VERSION: u8 = 1;
+
+/// Offsets of a chunk, each with its place in it. After the version, until the end, for each: the place (one byte); the
+/// offset, the leader epoch and the time of the commit, zigzag; 0, or 1 and the time of its expiry; the length of the
+/// metadata, and the metadata. Numbers are LEB128. Times are milliseconds, all but the first as the difference to the
+/// one before.
+pub(crate) fn encode_offsets(offsets: &[(u8, &StoredOffset)]) -> Bytes {
+    let mut bytes = vec![OFFSETS_VERSION];
+    let mut time = 0_i64;
+    for (place, stored) in offsets {
+        let StoredOffset { offset, leader_epoch, metadata, committed_ms, expires_ms } = stored;
+        bytes.push(*place);
+        varint::put_signed(&mut bytes, *offset);
+        varint::put_signed(&mut bytes, i64::from(*leader_epoch));
+        varint::put_signed(&mut bytes, committed_ms.wrapping_sub(time));
+        time = *committed_ms;
+        match expires_ms {
+            Some(expires_ms) => {
+                bytes.push(1);
+                varint::put_signed(&mut bytes, expires_ms.wrapping_sub(time));
+                time = *expires_ms;
+            }
+            None => bytes.push(0),
+        }
+        varint::put(&mut bytes, metadata.len() as u64);
+        bytes.extend_from_slice(metadata.as_bytes());
+    }
+    bytes.into()
+}
+
+pub(crate) fn decode_offsets(bytes: &[u8]) -> Result<Vec<(u8, StoredOffset)>, BadValue> {
+    let unreadable = || BadValue::Unreadable("offsets end too early".to_owned());
+    let (version, mut rest) = bytes.split_first().ok_or_else(unreadable)?;
+    if *version != OFFSETS_VERSION {
+        return Err(BadValue::Version(u32::from(*version)));
+    }
+    let (mut offsets, mut time) = (Vec::new(), 0_i64);
+    while !rest.is_empty() {
+        let place = varint::take_byte(&mut rest).ok_or_else(unreadable)?;
+        let offset = varint::take_signed(&mut rest).ok_or_else(unreadable)?;
+        let leader_epoch = varint::take_signed(&mut rest).ok_or_else(unreadable)? as i32;
+        let mut next_time = |rest: &mut &[u8]| {
+            time = time.wrapping_add(varint::take_signed(rest).ok_or_else(unreadable)?);
+            Ok::<i64, BadValue>(time)
+        };
+        let committed_ms = next_time(&mut rest)?;
+        let expires_ms = match varint::take_byte(&mut rest).ok_or_else(unreadable)? {
+            0 => None,
+            _ => Some(next_time(&mut rest)?),
+        };
+        let length = varint::take(&mut rest).ok_or_else(unreadable)?;
+        let length = usize::try_from(length).map_err(|_| unreadable())?;
+        let (metadata, after) = rest.split_at_checked(length).ok_or_else(unreadable)?;
+        rest = after;
+        let metadata = String::from_utf8(metadata.to_vec()).map_err(|_| unreadable())?;
+        offsets.push((place, StoredOffset { offset, leader_epoch, metadata, committed_ms, expires_ms }));
+    }
+    Ok(offsets)
+}
+
+#[cfg(test)]
+mod tests;
