@@ -92,7 +92,7 @@ impl Group {
         let mut out = Out::default();
         let out_ref = &mut out;
         match event {
-            Event::Call(ticket, call) => self.call(ticket, call, context, out_ref),
+            Event::Call(ticket, call) => self.call(ticket, *call, context, out_ref),
             Event::Deadline => self.on_kind(context, out_ref, |kind, scope, out| match kind {
                 Kind::Classic(classic) => {
                     classic.deadline_passed(scope, out);

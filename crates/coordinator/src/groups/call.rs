@@ -26,7 +26,7 @@ impl Group {
                         group.classic_sync(caller, request, scope, out);
                         None
                     }
-                })
+                });
             }
             GroupRequest::Heartbeat(request) => {
                 self.on_existing(caller, context, out, |kind, caller, scope, out| match kind {
@@ -47,7 +47,7 @@ impl Group {
                         None
                     }
                     Kind::Consumer(group) => group.classic_leave(caller, request, scope, out),
-                })
+                });
             }
             GroupRequest::ConsumerHeartbeat(request) => self.consumer_heartbeat(caller, request, context, out),
             GroupRequest::CommitOffsets(request) => match self.check_commit(&request, context, out) {

@@ -19,7 +19,7 @@ pub(crate) struct Ticket(pub(crate) u64);
 
 #[derive(Debug)]
 pub(crate) enum Event {
-    Call(Ticket, GroupCall),
+    Call(Ticket, Box<GroupCall>),
     /// [`Group::deadline`](super::Group::deadline) has passed, or is about to: the group looks for itself.
     Deadline,
     /// Topics came, went or grew: the context has them as they are now. These are gone for good.

@@ -165,8 +165,8 @@ impl Offsets {
         while let Some((write, at)) = self.unstored.first().copied().filter(|(write, _)| *write <= number) {
             self.unstored.pop_first();
             let Some(partition) = self.partitions.get_mut(&at) else { continue };
-            while let Some((_, stored)) = partition.coming.pop_front_if(|(coming, _)| *coming <= write) {
-                partition.stored = stored;
+            while partition.coming.front().is_some_and(|(coming, _)| *coming <= write) {
+                partition.stored = partition.coming.pop_front().and_then(|(_, stored)| stored);
             }
             if partition.stored.is_none() && partition.coming.is_empty() {
                 self.partitions.remove(&at);
@@ -192,7 +192,9 @@ impl Offsets {
         let next = writes + 1;
         let partition = self.partitions.entry(at).or_default();
         // What was not handed out yet never was.
-        partition.coming.pop_back_if(|(write, _)| *write == next);
+        if partition.coming.back().is_some_and(|(write, _)| *write == next) {
+            partition.coming.pop_back();
+        }
         partition.coming.push_back((next, offset));
         self.unstored.insert((next, at));
         out.changed(GroupKey::Offsets(at.topic, (at.partition / i32::from(OFFSETS_PER_CHUNK)) as u32));
