@@ -2,7 +2,8 @@
 
 fn main() -> std::io::Result<()> {
     let root = "../../proto";
-    let files = ["common", "broker", "storage", "coordinator"].map(|name| format!("{root}/tidemark/v1/{name}.proto"));
+    let files =
+        ["common", "broker", "storage", "coordinator", "group"].map(|name| format!("{root}/tidemark/v1/{name}.proto"));
     tonic_prost_build::configure()
         // Payloads are decoded as slices of the message that they came in, not copied.
         .bytes(".")

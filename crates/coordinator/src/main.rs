@@ -19,7 +19,7 @@ async fn run(config: Config, host: Host) -> anyhow::Result<()> {
     let store = metadata.open().await?;
     let service = Service::start(store, config.settings(&metadata), host.entropy, host.shutdown.clone());
 
-    let served = serve_coordinator(listener, Arc::new(service.clone()), host.shutdown);
+    let served = serve_coordinator(listener, Arc::new(service.clone()), None, host.shutdown);
     tokio::pin!(served);
     tokio::select! {
         biased;

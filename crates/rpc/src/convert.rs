@@ -6,6 +6,7 @@
 mod broker;
 mod common;
 pub(crate) mod coordinator;
+mod group;
 mod storage;
 #[cfg(test)]
 mod tests;

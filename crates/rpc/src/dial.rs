@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidemark_model::{Broker, Dial, Entropy, NodeId, Storage};
+use tidemark_model::{Broker, Dial, Entropy, GroupCoordinator, NodeId, Storage};
 use tokio::time::Instant;
 use unreachable::Unreachable;
 
 use crate::broker::RemoteBroker;
+use crate::group::RemoteGroups;
 use crate::limits::IDLE_CLIENT;
 use crate::storage::RemoteStorage;
 
@@ -26,6 +27,12 @@ pub struct RemoteStorages {
     entropy: Arc<dyn Entropy>,
 }
 
+/// Coordinators on other nodes, as the owners of groups.
+pub struct RemoteGroupCoordinators {
+    pool: Pool<dyn GroupCoordinator>,
+    entropy: Arc<dyn Entropy>,
+}
+
 impl RemoteBrokers {
     pub fn new(entropy: Arc<dyn Entropy>) -> Self {
         Self { pool: Pool::default(), entropy }
@@ -33,6 +40,12 @@ impl RemoteBrokers {
 }
 
 impl RemoteStorages {
+    pub fn new(entropy: Arc<dyn Entropy>) -> Self {
+        Self { pool: Pool::default(), entropy }
+    }
+}
+
+impl RemoteGroupCoordinators {
     pub fn new(entropy: Arc<dyn Entropy>) -> Self {
         Self { pool: Pool::default(), entropy }
     }
@@ -51,6 +64,15 @@ impl Dial<dyn Storage> for RemoteStorages {
     fn dial(&self, node: NodeId, address: &str) -> Arc<dyn Storage> {
         self.pool.client(node, address, || match RemoteStorage::new(address, Arc::clone(&self.entropy)) {
             Ok(storage) => Arc::new(storage),
+            Err(error) => Arc::new(Unreachable::new(error)),
+        })
+    }
+}
+
+impl Dial<dyn GroupCoordinator> for RemoteGroupCoordinators {
+    fn dial(&self, node: NodeId, address: &str) -> Arc<dyn GroupCoordinator> {
+        self.pool.client(node, address, || match RemoteGroups::new(address, Arc::clone(&self.entropy)) {
+            Ok(groups) => Arc::new(groups),
             Err(error) => Arc::new(Unreachable::new(error)),
         })
     }
@@ -94,6 +116,12 @@ impl<T: ?Sized> Pool<T> {
 impl fmt::Debug for RemoteBrokers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RemoteBrokers").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RemoteGroupCoordinators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteGroupCoordinators").finish_non_exhaustive()
     }
 }
 

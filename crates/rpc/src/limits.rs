@@ -20,16 +20,30 @@ pub(crate) const COALESCED_BYTES: usize = MIB;
 /// How many requests or answers go in one message at most, so that small ones are answered in between.
 pub(crate) const COALESCED_ITEMS: usize = 1_024;
 
+/// How much may be unanswered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InFlight {
+    pub(crate) requests: usize,
+    pub(crate) bytes: usize,
+}
+
 /// Requests to one peer that are not answered yet: above it the peer is not keeping up, and waiting in memory for it
-/// would only make the clients time out.
-pub(crate) const IN_FLIGHT_BYTES: usize = 64 * MIB;
-/// As [`IN_FLIGHT_BYTES`], for small requests: a thousand connections with more than five requests each.
-pub(crate) const IN_FLIGHT_REQUESTS: usize = 16_384;
+/// would only make the clients time out. The number is for small requests: a thousand connections with more than five
+/// requests each.
+pub(crate) const IN_FLIGHT: InFlight = InFlight { requests: 16_384, bytes: 64 * MIB };
+/// Requests that wait at the peer for others: members of thousands of groups that rebalance at once. What they carry is
+/// not held on this side.
+pub(crate) const PARKED: InFlight = InFlight { requests: 65_536, bytes: 128 * MIB };
 
 /// A server does not read on while this much of a stream is unanswered. The client stops before that, unless it is not
 /// one of ours.
-pub(crate) const UNANSWERED_BYTES: usize = 2 * IN_FLIGHT_BYTES;
-pub(crate) const UNANSWERED_REQUESTS: usize = 2 * IN_FLIGHT_REQUESTS;
+pub(crate) const UNANSWERED: InFlight = InFlight { requests: 2 * IN_FLIGHT.requests, bytes: 2 * IN_FLIGHT.bytes };
+/// As [`UNANSWERED`], of a stream on which requests are parked.
+pub(crate) const UNANSWERED_PARKED: InFlight =
+    InFlight { requests: UNANSWERED.requests + 2 * PARKED.requests, bytes: UNANSWERED.bytes + 2 * PARKED.bytes };
+
+/// The largest answer of a group: the metadata of all members, for their leader. Others may go in the same message.
+pub(crate) const MAX_GROUP_ANSWER: usize = 64 * MIB;
 
 /// HTTP/2 windows and frames, as measured: with windows of 1 to 4 MiB and frames of 64 KiB to 1 MiB a hop moves
 /// 2 GB/s; much larger ones are slower.
@@ -59,6 +73,11 @@ pub(crate) const REST_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) const HOP_MARGIN: Duration = Duration::from_secs(5);
 /// How long a read, an offset query or an epoch query may take.
 pub(crate) const READ_DEADLINE: Duration = Duration::from_secs(15);
+/// How long a group may take to answer what does not wait for other members.
+pub(crate) const GROUP_DEADLINE: Duration = Duration::from_secs(15);
+/// The least that a join is waited for, and what a sync is, beyond the way there and back. The group waits for the
+/// longest of its members' rebalance timeouts, and a new member is expected for five minutes in Kafka.
+pub(crate) const REBALANCE_DEADLINE: Duration = Duration::from_secs(300);
 /// How long a call on the coordinators may take, all attempts together.
 pub(crate) const COORDINATOR_DEADLINE: Duration = Duration::from_secs(15);
 /// Rounds that a call makes over the coordinators before it fails.
@@ -75,3 +94,4 @@ const MIB: usize = 1024 * KIB;
 
 const _: () = assert!(STREAM_WINDOW < CONNECTION_WINDOW && COALESCED_BYTES < STREAM_WINDOW as usize);
 const _: () = assert!(MAX_FETCH < MAX_MESSAGE);
+const _: () = assert!(COALESCED_BYTES + MAX_GROUP_ANSWER < MAX_MESSAGE);

@@ -3,14 +3,16 @@
 use std::error::Error as _;
 
 use tidemark_model::broker::BatchFault;
-use tidemark_model::{BrokerError, CoordinatorError, StorageError};
+use tidemark_model::{BrokerError, CoordinatorError, GroupError, StorageError};
 use tonic::{Code, ConnectError, Status};
 
 /// Why no answer came over the hop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The peer cannot be reached, broke off, or does not understand us.
+    /// The peer cannot be reached, broke off, or does not understand us: what was asked for may have happened.
     Unavailable(String),
+    /// The peer cannot be reached: nothing was sent.
+    NeverSent(String),
     /// No answer came in time: what was asked for may have happened.
     TimedOut(String),
     /// Too much is in flight already: nothing was sent.
@@ -49,7 +51,7 @@ impl From<Status> for Failure {
 impl From<Failure> for StorageError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Unavailable(text) => Self::Unavailable(text),
+            Failure::Unavailable(text) | Failure::NeverSent(text) => Self::Unavailable(text),
             Failure::TimedOut(text) => Self::TimedOut(text),
             Failure::Full(text) | Failure::TooLarge(text) => Self::Full(text),
         }
@@ -59,7 +61,7 @@ impl From<Failure> for StorageError {
 impl From<Failure> for BrokerError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Unavailable(text) | Failure::Full(text) => Self::Unavailable(text),
+            Failure::Unavailable(text) | Failure::NeverSent(text) | Failure::Full(text) => Self::Unavailable(text),
             Failure::TimedOut(text) => Self::Storage(StorageError::TimedOut(text)),
             Failure::TooLarge(message) => Self::Rejected { fault: BatchFault::TooLarge, message },
         }
@@ -69,9 +71,32 @@ impl From<Failure> for BrokerError {
 impl From<Failure> for CoordinatorError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Unavailable(text) | Failure::TimedOut(text) | Failure::Full(text) => Self::Unavailable(text),
+            Failure::Unavailable(text) | Failure::NeverSent(text) | Failure::TimedOut(text) | Failure::Full(text) => {
+                Self::Unavailable(text)
+            }
             Failure::TooLarge(text) => Self::InvalidRequest(text),
         }
+    }
+}
+
+impl From<Failure> for GroupError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NeverSent(text) | Failure::Full(text) => Self::Unavailable(text),
+            Failure::Unavailable(text) | Failure::TimedOut(text) => Self::TimedOut(text),
+            Failure::TooLarge(text) => Self::InvalidRequest(text),
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn into_text(self) -> String {
+        let (Self::Unavailable(text)
+        | Self::NeverSent(text)
+        | Self::TimedOut(text)
+        | Self::Full(text)
+        | Self::TooLarge(text)) = self;
+        text
     }
 }
 

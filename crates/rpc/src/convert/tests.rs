@@ -1,5 +1,7 @@
 //! Every message there and back, through bytes; and bytes of any kind, which must not make anything panic.
 
+mod groups;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::Range;

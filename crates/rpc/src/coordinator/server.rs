@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use prost::Message as _;
 use tidemark_model::coordinator::TopicRef;
-use tidemark_model::{ClusterUpdate, Coordinator, CoordinatorError, NodeId, Record, Registration};
+use tidemark_model::{ClusterUpdate, Coordinator, CoordinatorError, GroupCoordinator, NodeId, Record, Registration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -13,22 +13,30 @@ use tonic::{Request, Response, Status};
 
 use crate::convert::coordinator::role;
 use crate::convert::{all, each, required};
+use crate::group;
 use crate::limits::{COALESCED_BYTES, MAX_MESSAGE};
 use crate::proto as wire;
 use crate::proto::coordinator_server::{Coordinator as WireCoordinator, CoordinatorServer};
 use crate::transport::{self, ServeError};
 
 /// Serves until `shutdown`, then finishes what is under way. The streams of those who joined end at once: they go on
-/// to another coordinator.
+/// to another coordinator. Without `groups` it owns none.
 pub async fn serve_coordinator(
     listener: TcpListener,
     coordinator: Arc<dyn Coordinator>,
+    groups: Option<Arc<dyn GroupCoordinator>>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let server = Server { coordinator, shutdown: shutdown.clone() };
+    let groups = groups.map(|groups| group::server(groups, shutdown.clone()));
     let service =
         CoordinatorServer::new(server).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
-    transport::serve(listener, Routes::new(service), shutdown).await
+    let services = Routes::new(service);
+    let services = match groups {
+        Some(groups) => services.add_service(groups),
+        None => services,
+    };
+    transport::serve(listener, services, shutdown).await
 }
 
 struct Server {

@@ -4,10 +4,11 @@ use async_trait::async_trait;
 use futures::future::{self, BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tidemark_model::broker::{FetchRequest, Fetched, PartitionEpochQuery, PartitionOffsetQuery, ProduceRequest};
+use tidemark_model::group::{GroupAnswer, GroupCall, ListedGroup};
 use tidemark_model::storage::{
     AppendRequest, Appended, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, TailCommand, TailEvent,
 };
-use tidemark_model::{Broker, BrokerError, Storage, StorageError};
+use tidemark_model::{Broker, BrokerError, GroupCoordinator, GroupError, Storage, StorageError};
 
 use crate::convert::spread;
 use crate::status::Failure;
@@ -17,7 +18,7 @@ pub(super) struct Unreachable(Failure);
 
 impl Unreachable {
     pub(super) fn new(error: AddressError) -> Self {
-        Self(Failure::Unavailable(error.to_string()))
+        Self(Failure::NeverSent(error.to_string()))
     }
 
     fn every<A, E: From<Failure>>(&self, count: usize) -> Vec<Result<A, E>> {
@@ -64,5 +65,16 @@ impl Storage for Unreachable {
 
     fn tail(&self, _commands: BoxStream<'static, TailCommand>) -> BoxStream<'static, Result<TailEvent, StorageError>> {
         stream::iter([Err(self.0.clone().into())]).boxed()
+    }
+}
+
+#[async_trait]
+impl GroupCoordinator for Unreachable {
+    fn call(&self, _call: GroupCall) -> BoxFuture<'static, Result<GroupAnswer, GroupError>> {
+        future::ready(Err(self.0.clone().into())).boxed()
+    }
+
+    async fn list(&self) -> Result<Vec<ListedGroup>, GroupError> {
+        Err(self.0.clone().into())
     }
 }

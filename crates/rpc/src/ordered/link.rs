@@ -13,9 +13,7 @@ use tokio::time::{Duration, Instant};
 use tonic::{Status, Streaming};
 
 use super::fence::Identity;
-use crate::limits::{
-    COALESCED_BYTES, COALESCED_ITEMS, IN_FLIGHT_BYTES, IN_FLIGHT_REQUESTS, MAX_REQUEST, REST_FIRST, REST_LIMIT,
-};
+use crate::limits::{COALESCED_BYTES, COALESCED_ITEMS, IN_FLIGHT, MAX_REQUEST, PARKED, REST_FIRST, REST_LIMIT};
 use crate::status::Failure;
 
 /// What travels on a stream, and how it is opened.
@@ -27,6 +25,11 @@ pub(crate) trait Lane: Send + Sync + 'static {
     /// A message of several answers.
     type Answers: Send + 'static;
 
+    /// Whether the peer answers when others have come too, which may take minutes. Such requests have bounds of their
+    /// own, so that what is answered at once does not wait for them.
+    fn parks(_request: &Self::Request) -> bool {
+        false
+    }
     fn pack(first_sequence: u64, requests: Vec<Self::Request>) -> Self::Requests;
     fn unpack(answers: Self::Answers) -> impl Iterator<Item = (u64, Self::Answer)> + Send;
     fn open(
@@ -71,8 +74,8 @@ struct State<L: Lane> {
     waiting: VecDeque<Option<Waiting<L::Answer>>>,
     /// The sequence number of the first of `waiting`.
     first: u64,
-    bytes: usize,
-    unanswered: usize,
+    in_flight: Load,
+    parked: Load,
     phase: Phase,
     /// The present stream, or the last.
     ordinal: u64,
@@ -86,6 +89,14 @@ struct State<L: Lane> {
 struct Waiting<A> {
     answer: oneshot::Sender<Result<A, Failure>>,
     size: usize,
+    parks: bool,
+}
+
+/// What is unanswered.
+#[derive(Debug, Clone, Copy, Default)]
+struct Load {
+    requests: usize,
+    bytes: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -106,8 +117,8 @@ impl<L: Lane> Link<L> {
             queue: VecDeque::new(),
             waiting: VecDeque::new(),
             first: 0,
-            bytes: 0,
-            unanswered: 0,
+            in_flight: Load::default(),
+            parked: Load::default(),
             phase: Phase::Idle,
             ordinal: 0,
             failures: 0,
@@ -122,20 +133,20 @@ impl<L: Lane> Link<L> {
     /// is unanswered.
     pub(crate) fn send(&self, request: L::Request, size: usize) -> Result<Answered<L::Answer>, Failure> {
         let (answer, answered) = oneshot::channel();
+        let parks = L::parks(&request);
         let mut opened = None;
         let waker = {
             let mut state = self.shared.lock();
-            state.admit(size)?;
+            state.admit(size, parks)?;
             if !matches!(state.phase, Phase::Open) {
                 state.phase = Phase::Open;
                 state.ordinal += 1;
                 state.answered_on_stream = false;
                 opened = Some(state.ordinal);
             }
-            state.bytes += size;
-            state.unanswered += 1;
+            state.load(parks).add(size);
             state.queue.push_back((request, size));
-            state.waiting.push_back(Some(Waiting { answer, size }));
+            state.waiting.push_back(Some(Waiting { answer, size, parks }));
             state.waker.take()
         };
         if let Some(waker) = waker {
@@ -200,27 +211,25 @@ impl<L: Lane> Shared<L> {
             // The stream's messages end, and with them its half of HTTP/2's.
             state.ordinal += 1;
             state.first += state.waiting.len() as u64;
-            state.bytes = 0;
-            state.unanswered = 0;
+            (state.in_flight, state.parked) = (Load::default(), Load::default());
             if matches!(state.phase, Phase::Open) {
                 state.phase =
                     if state.answered_on_stream { Phase::Idle } else { self.rest(&mut state.failures, &failure) };
             }
             (std::mem::take(&mut state.queue), std::mem::take(&mut state.waiting), state.waker.take())
         };
+        let taken = waiting.len() - queue.len();
         drop(queue);
         if let Some(waker) = waker {
             waker.wake();
         }
         // What had the bad luck to be on a stream that broke may have happened or not; "too much" would be a lie.
-        let failure = match failure {
-            Failure::Full(text) | Failure::TooLarge(text) | Failure::TimedOut(text) | Failure::Unavailable(text) => {
-                Failure::Unavailable(text)
-            }
-        };
-        for waiting in waiting.into_iter().flatten() {
+        let why = failure.into_text();
+        for (at, waiting) in waiting.into_iter().enumerate() {
+            let Some(waiting) = waiting else { continue };
+            let failure = if at < taken { Failure::Unavailable(why.clone()) } else { Failure::NeverSent(why.clone()) };
             // A caller that went away does not want to know.
-            let _ = waiting.answer.send(Err(failure.clone()));
+            let _ = waiting.answer.send(Err(failure));
         }
     }
 
@@ -231,24 +240,28 @@ impl<L: Lane> Shared<L> {
         *failures = failures.saturating_add(1);
         let half = u64::try_from(full.as_micros() / 2).unwrap_or(u64::MAX);
         let rest = full - Duration::from_micros(self.entropy.next_u64() % half.saturating_add(1));
-        let (Failure::Unavailable(why) | Failure::TimedOut(why) | Failure::Full(why) | Failure::TooLarge(why)) =
-            failure;
-        Phase::Resting { until: Instant::now() + rest, why: why.clone() }
+        Phase::Resting { until: Instant::now() + rest, why: failure.clone().into_text() }
     }
 }
 
 impl<L: Lane> State<L> {
-    fn admit(&mut self, size: usize) -> Result<(), Failure> {
+    fn load(&mut self, parks: bool) -> &mut Load {
+        if parks { &mut self.parked } else { &mut self.in_flight }
+    }
+
+    fn admit(&mut self, size: usize, parks: bool) -> Result<(), Failure> {
         if size > MAX_REQUEST {
             return Err(Failure::TooLarge(format!("a request of {size} bytes where {MAX_REQUEST} are the limit")));
         }
+        let bound = if parks { PARKED } else { IN_FLIGHT };
+        let load = *self.load(parks);
         // A request above the bound goes alone.
-        if self.unanswered >= IN_FLIGHT_REQUESTS || (self.unanswered > 0 && self.bytes + size > IN_FLIGHT_BYTES) {
-            let (requests, bytes) = (self.unanswered, self.bytes);
+        if load.requests >= bound.requests || (load.requests > 0 && load.bytes + size > bound.bytes) {
+            let Load { requests, bytes } = load;
             return Err(Failure::Full(format!("{requests} requests of {bytes} bytes are unanswered")));
         }
         match &self.phase {
-            Phase::Resting { until, why } if Instant::now() < *until => Err(Failure::Unavailable(why.clone())),
+            Phase::Resting { until, why } if Instant::now() < *until => Err(Failure::NeverSent(why.clone())),
             Phase::Idle | Phase::Open | Phase::Resting { .. } | Phase::Closing => Ok(()),
         }
     }
@@ -261,8 +274,7 @@ impl<L: Lane> State<L> {
             let Some(waiting) = index.and_then(|index| self.waiting[index].take()) else {
                 return Err(Failure::Unavailable(format!("the peer answered {sequence}, which is not waited for")));
             };
-            self.bytes -= waiting.size;
-            self.unanswered -= 1;
+            self.load(waiting.parks).remove(waiting.size);
             self.answered_on_stream = true;
             self.failures = 0;
             let _ = waiting.answer.send(Ok(answer));
@@ -291,6 +303,18 @@ impl<L: Lane> State<L> {
             requests.extend(self.queue.pop_front().map(|(request, _)| request));
         }
         Some((first, requests))
+    }
+}
+
+impl Load {
+    fn add(&mut self, bytes: usize) {
+        self.requests += 1;
+        self.bytes += bytes;
+    }
+
+    fn remove(&mut self, bytes: usize) {
+        self.requests -= 1;
+        self.bytes -= bytes;
     }
 }
 
@@ -325,12 +349,11 @@ impl<L: Lane> Stream for Outgoing<L> {
 impl<L: Lane> std::fmt::Debug for Shared<L> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = self.lock();
-        let (phase, unanswered, bytes) = (&state.phase, state.unanswered, state.bytes);
         f.debug_struct("Link")
             .field("client", &self.client)
-            .field("phase", phase)
-            .field("unanswered", &unanswered)
-            .field("bytes", &bytes)
+            .field("phase", &state.phase)
+            .field("in_flight", &state.in_flight)
+            .field("parked", &state.parked)
             .finish_non_exhaustive()
     }
 }

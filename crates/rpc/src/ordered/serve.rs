@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::fence::Ticket;
 use crate::convert::Malformed;
-use crate::limits::{COALESCED_ITEMS, UNANSWERED_BYTES, UNANSWERED_REQUESTS};
+use crate::limits::{COALESCED_BYTES, COALESCED_ITEMS, InFlight, UNANSWERED};
 
 /// What a stream's requests call.
 pub(crate) trait Service: Send + 'static {
@@ -21,10 +21,17 @@ pub(crate) trait Service: Send + 'static {
     type Answers: Send + 'static;
     type Running: Future<Output = Self::Answer> + Unpin + Send + 'static;
 
+    /// While this much is unanswered nothing more is read.
+    const UNANSWERED: InFlight = UNANSWERED;
+
     /// The sequence number of the first request, and the requests.
     fn unpack(requests: Self::Requests) -> (u64, Vec<Self::Request>);
     /// Takes the request's place in the order, and says how many bytes it is.
     fn start(&self, request: Self::Request) -> Result<(Self::Running, usize), Malformed>;
+    /// The bytes of an answer, where it can be large: such answers do not all go together.
+    fn size(_answer: &Self::Answer) -> usize {
+        0
+    }
     fn pack(answers: Vec<(u64, Self::Answer)>) -> Self::Answers;
 }
 
@@ -98,7 +105,8 @@ where
             if !self.reading && self.running.is_empty() {
                 return Ok(None);
             }
-            let may_read = self.reading && self.bytes < UNANSWERED_BYTES && self.running.len() < UNANSWERED_REQUESTS;
+            let full = self.bytes >= S::UNANSWERED.bytes || self.running.len() >= S::UNANSWERED.requests;
+            let may_read = self.reading && !full;
             tokio::select! {
                 biased;
                 Some((sequence, size, answer)) = self.running.next() => {
@@ -132,14 +140,17 @@ where
         })?
     }
 
-    /// One answer, and all the others that are there by now.
+    /// One answer, and the others that are there by now, as many as go in one message.
     fn collect(&mut self, sequence: u64, size: usize, answer: S::Answer) -> S::Answers {
         self.bytes -= size;
+        let mut collected = S::size(&answer);
         let mut answers = vec![(sequence, answer)];
         while answers.len() < COALESCED_ITEMS
+            && collected < COALESCED_BYTES
             && let Some(Some((sequence, size, answer))) = self.running.next().now_or_never()
         {
             self.bytes -= size;
+            collected += S::size(&answer);
             answers.push((sequence, answer));
         }
         S::pack(answers)

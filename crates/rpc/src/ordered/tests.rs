@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use super::fence::Identity;
 use super::*;
 use crate::convert::Malformed;
-use crate::limits::{UNANSWERED_BYTES, UNANSWERED_REQUESTS};
+use crate::limits::UNANSWERED;
 
 /// Requests are sizes. They are started in order, and answered when the gate opens.
 struct Sizes {
@@ -98,8 +98,8 @@ async fn answers_that_are_ready_together_go_together() {
 #[tokio::test]
 async fn reading_stops_while_too_much_is_unanswered() {
     let mut setup = setup(false);
-    setup.send(0, vec![UNANSWERED_BYTES / 2]);
-    setup.send(1, vec![UNANSWERED_BYTES / 2]);
+    setup.send(0, vec![UNANSWERED.bytes / 2]);
+    setup.send(1, vec![UNANSWERED.bytes / 2]);
     setup.send(2, vec![1]);
     setup.settle();
     assert_eq!(setup.started(), 2);
@@ -109,10 +109,10 @@ async fn reading_stops_while_too_much_is_unanswered() {
     assert_eq!(setup.started(), 3);
 
     let mut small = self::setup(false);
-    small.send(0, vec![0; UNANSWERED_REQUESTS]);
-    small.send(UNANSWERED_REQUESTS as u64, vec![0]);
+    small.send(0, vec![0; UNANSWERED.requests]);
+    small.send(UNANSWERED.requests as u64, vec![0]);
     small.settle();
-    assert_eq!(small.started(), UNANSWERED_REQUESTS);
+    assert_eq!(small.started(), UNANSWERED.requests);
 }
 
 #[tokio::test]

@@ -6,12 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidemark_model::{Broker, Coordinator, Dial, Entropy, NodeId, Storage};
-use tidemark_rpc::{RemoteBrokers, RemoteCoordinator, RemoteStorages, serve_broker, serve_coordinator, serve_storage};
+use tidemark_model::{Broker, Coordinator, Dial, Entropy, GroupCoordinator, NodeId, Storage};
+use tidemark_rpc::{
+    RemoteBrokers, RemoteCoordinator, RemoteGroupCoordinators, RemoteStorages, serve_broker, serve_coordinator,
+    serve_storage,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::fakes::Fake;
+use crate::group::Groups;
 
 /// Longer than anything here takes. Tests wait for what they want to see, and fail after this.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -78,10 +84,18 @@ pub async fn storage_server(storage: Arc<dyn Storage>) -> Served {
     Served { address, shutdown, ended: tokio::spawn(async { serving.await.unwrap() }) }
 }
 
-pub async fn coordinator_server(coordinator: Arc<dyn Coordinator>) -> Served {
+pub async fn coordinator_server(coordinator: Arc<Fake>) -> Served {
+    coordinators_server(coordinator, Groups::new()).await
+}
+
+pub async fn groups_server(groups: Arc<dyn GroupCoordinator>) -> Served {
+    coordinators_server(Fake::new(), groups).await
+}
+
+async fn coordinators_server(coordinator: Arc<dyn Coordinator>, groups: Arc<dyn GroupCoordinator>) -> Served {
     let (listener, address) = listen().await;
     let shutdown = CancellationToken::new();
-    let serving = serve_coordinator(listener, coordinator, shutdown.clone());
+    let serving = serve_coordinator(listener, coordinator, Some(groups), shutdown.clone());
     Served { address, shutdown, ended: tokio::spawn(async { serving.await.unwrap() }) }
 }
 
@@ -91,6 +105,10 @@ pub fn broker_at(address: impl ToString) -> Arc<dyn Broker> {
 
 pub fn storage_at(address: impl ToString) -> Arc<dyn Storage> {
     RemoteStorages::new(entropy()).dial(NodeId(1), &address.to_string())
+}
+
+pub fn groups_at(address: impl ToString) -> Arc<dyn GroupCoordinator> {
+    RemoteGroupCoordinators::new(entropy()).dial(NodeId(1), &address.to_string())
 }
 
 pub fn coordinator_at(addresses: &[SocketAddr]) -> RemoteCoordinator {

@@ -7,5 +7,6 @@ mod broker;
 mod coordinator;
 mod fakes;
 mod faults;
+mod group;
 mod hop;
 mod storage;
