@@ -12,7 +12,6 @@ use crate::fetch_session::SessionError;
 pub(crate) fn of_produce(error: &BrokerError) -> ErrorCode {
     match error {
         BrokerError::Rejected { fault, .. } => (*fault).into(),
-        BrokerError::NotServing(_) => ErrorCode::NotLeaderOrFollower,
         BrokerError::Storage(error) => of_storage(error),
         BrokerError::ObjectStore(_) => ErrorCode::KafkaStorageError,
         // It may have been appended all the same. This is the one retriable code by which clients do not take a batch
@@ -78,7 +77,7 @@ pub(crate) fn of_session(error: SessionError) -> ErrorCode {
 pub(crate) fn is_outage(error: &BrokerError) -> bool {
     match error {
         BrokerError::Rejected { .. } => false,
-        BrokerError::NotServing(_) | BrokerError::ObjectStore(_) | BrokerError::Unavailable(_) => true,
+        BrokerError::ObjectStore(_) | BrokerError::Unavailable(_) => true,
         BrokerError::Storage(error) => match error {
             StorageError::NotLeader(_)
             | StorageError::NotEnoughReplicas(_)
@@ -119,9 +118,7 @@ mod tests {
             (rejected(BatchFault::InvalidRecord), 87),
             (rejected(BatchFault::TooLarge), 10),
             (rejected(BatchFault::InvalidTimestamp), 32),
-            (rejected(BatchFault::UnsupportedFormat), 43),
             (rejected(BatchFault::UnsupportedCompression), 76),
-            (BrokerError::NotServing(text()), 6),
             (BrokerError::ObjectStore(text()), 56),
             (BrokerError::Unavailable(text()), 7),
             (storage(StorageError::NotLeader(text())), 6),
@@ -148,7 +145,6 @@ mod tests {
         // What org.apache.kafka.clients.consumer.internals.FetchCollector knows, besides authorization.
         let expected = [1, 2, 3, 6, 9, 56, 74, 75, 78, 100, 103];
         let failures = [
-            BrokerError::NotServing(text()),
             BrokerError::ObjectStore(text()),
             BrokerError::Unavailable(text()),
             StorageError::NotLeader(text()).into(),

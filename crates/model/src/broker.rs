@@ -97,8 +97,6 @@ pub enum BatchFault {
     TooLarge,
     /// INVALID_TIMESTAMP: outside what the topic allows.
     InvalidTimestamp,
-    /// UNSUPPORTED_FOR_MESSAGE_FORMAT: magic 0 or 1.
-    UnsupportedFormat,
     /// UNSUPPORTED_COMPRESSION_TYPE: a codec that does not exist.
     UnsupportedCompression,
 }
@@ -109,9 +107,6 @@ pub enum BrokerError {
     /// The records are bad: tell the client what and where. Nothing was appended.
     #[error("{message}")]
     Rejected { fault: BatchFault, message: String },
-    /// As of its cluster state this broker does not serve the partition's journal: follow the state, then retry.
-    #[error("not the broker of this journal: {0}")]
-    NotServing(String),
     /// The journal's leader answered this, or could not be reached.
     #[error(transparent)]
     Storage(#[from] StorageError),

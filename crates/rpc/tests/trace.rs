@@ -42,7 +42,7 @@ fn current() -> TraceId {
 impl Broker for Traces {
     fn produce(&self, request: ProduceRequest) -> BoxFuture<'static, Vec<Result<Appended, BrokerError>>> {
         self.0.lock().unwrap().push(current());
-        let outcomes = request.partitions.iter().map(|_| Err(BrokerError::NotServing(String::new()))).collect();
+        let outcomes = request.partitions.iter().map(|_| Err(BrokerError::Unavailable(String::new()))).collect();
         async move { outcomes }.boxed()
     }
 

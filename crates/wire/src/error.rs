@@ -51,7 +51,6 @@ impl From<BatchFault> for ErrorCode {
             BatchFault::InvalidRecord => Self::InvalidRecord,
             BatchFault::TooLarge => Self::MessageTooLarge,
             BatchFault::InvalidTimestamp => Self::InvalidTimestamp,
-            BatchFault::UnsupportedFormat => Self::UnsupportedForMessageFormat,
             BatchFault::UnsupportedCompression => Self::UnsupportedCompressionType,
         }
     }

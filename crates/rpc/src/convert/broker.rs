@@ -207,7 +207,6 @@ impl From<BatchFault> for wire::broker_error::Fault {
             BatchFault::InvalidRecord => Self::InvalidRecord,
             BatchFault::TooLarge => Self::TooLarge,
             BatchFault::InvalidTimestamp => Self::InvalidTimestamp,
-            BatchFault::UnsupportedFormat => Self::UnsupportedFormat,
             BatchFault::UnsupportedCompression => Self::UnsupportedCompression,
         }
     }
@@ -224,7 +223,6 @@ impl TryFrom<wire::broker_error::Fault> for BatchFault {
             Fault::InvalidRecord => Ok(Self::InvalidRecord),
             Fault::TooLarge => Ok(Self::TooLarge),
             Fault::InvalidTimestamp => Ok(Self::InvalidTimestamp),
-            Fault::UnsupportedFormat => Ok(Self::UnsupportedFormat),
             Fault::UnsupportedCompression => Ok(Self::UnsupportedCompression),
         }
     }
@@ -237,7 +235,6 @@ impl From<BrokerError> for wire::BrokerError {
             BrokerError::Rejected { fault, message } => {
                 w::Error::Rejected(w::Rejected { fault: w::Fault::from(fault).into(), message })
             }
-            BrokerError::NotServing(text) => w::Error::NotServing(text),
             BrokerError::Storage(error) => w::Error::Storage(error.into()),
             BrokerError::ObjectStore(text) => w::Error::ObjectStore(text),
             BrokerError::Unavailable(text) => w::Error::Unavailable(text),
@@ -256,7 +253,6 @@ impl TryFrom<wire::BrokerError> for BrokerError {
                 let fault = w::Fault::try_from(fault).map_err(|_| Malformed::OutOfRange("fault"))?.try_into()?;
                 Self::Rejected { fault, message }
             }
-            w::Error::NotServing(text) => Self::NotServing(text),
             w::Error::Storage(error) => Self::Storage(error.try_into()?),
             w::Error::ObjectStore(text) => Self::ObjectStore(text),
             w::Error::Unavailable(text) => Self::Unavailable(text),

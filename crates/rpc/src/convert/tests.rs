@@ -151,7 +151,6 @@ fn fault() -> impl Strategy<Value = BatchFault> {
         Just(BatchFault::InvalidRecord),
         Just(BatchFault::TooLarge),
         Just(BatchFault::InvalidTimestamp),
-        Just(BatchFault::UnsupportedFormat),
         Just(BatchFault::UnsupportedCompression),
     ]
 }
@@ -159,7 +158,6 @@ fn fault() -> impl Strategy<Value = BatchFault> {
 fn broker_error() -> impl Strategy<Value = BrokerError> {
     prop_oneof![
         (fault(), text()).prop_map(|(fault, message)| BrokerError::Rejected { fault, message }),
-        text().prop_map(BrokerError::NotServing),
         storage_error().prop_map(BrokerError::Storage),
         text().prop_map(BrokerError::ObjectStore),
         text().prop_map(BrokerError::Unavailable),

@@ -72,7 +72,6 @@ async fn a_call_takes_its_place_without_being_polled_and_is_not_undone_by_droppi
 async fn errors_survive() {
     let errors = [
         BrokerError::Rejected { fault: BatchFault::Corrupt, message: "crc".into() },
-        BrokerError::NotServing("elsewhere".into()),
         BrokerError::Storage(StorageError::OutOfOrderSequence { producer_id: 5, expected: 6, got: 8 }),
         BrokerError::Storage(StorageError::NotEnoughReplicas(1)),
         BrokerError::ObjectStore("503".into()),
@@ -101,7 +100,7 @@ async fn queries_are_answered_each_in_its_place() {
         let queries = vec![query(OffsetSpec::Timestamp(5)), query(OffsetSpec::Earliest)];
         let found = within("offsets", broker.list_offsets(queries)).await;
         let expected = FoundOffset { leader_epoch: 1, offset: 2, timestamp: 5 };
-        assert_eq!(found, vec![Ok(expected), Err(BrokerError::NotServing("moved".into()))]);
+        assert_eq!(found, vec![Ok(expected), Err(BrokerError::Unavailable("moved".into()))]);
 
         let query = |current_leader_epoch| PartitionEpochQuery {
             partition: at(1),

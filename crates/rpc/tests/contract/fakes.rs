@@ -166,7 +166,7 @@ impl Broker for Fake {
     async fn list_offsets(&self, queries: Vec<PartitionOffsetQuery>) -> Vec<Result<FoundOffset, BrokerError>> {
         let answer = |query: PartitionOffsetQuery| match query.spec {
             OffsetSpec::Timestamp(timestamp) => Ok(FoundOffset { leader_epoch: 1, offset: 2, timestamp }),
-            _ => Err(BrokerError::NotServing("moved".into())),
+            _ => Err(BrokerError::Unavailable("moved".into())),
         };
         queries.into_iter().map(answer).collect()
     }
