@@ -7,7 +7,7 @@ mod coordinator;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidemark_model::{
@@ -118,8 +118,18 @@ fn cluster(shape: &Shape) -> ClusterState {
     state
 }
 
+/// For all tests of the process: a subscriber of one thread is not asked about spans that another thread had before.
+fn enable_spans() {
+    static ENABLED: Once = Once::new();
+    ENABLED.call_once(|| {
+        let sink = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::sink);
+        tracing::subscriber::set_global_default(sink.finish()).expect("nobody else sets it");
+    });
+}
+
 impl Fixture {
     pub(crate) async fn start(shape: Shape) -> Self {
+        enable_spans();
         let (sender, view) = ClusterView::of(cluster(&shape), ME);
         let brokers: BTreeMap<NodeId, Arc<FakeBroker>> =
             (0..shape.brokers).map(|id| (NodeId(id), Arc::default())).collect();

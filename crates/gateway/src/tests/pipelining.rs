@@ -136,8 +136,6 @@ async fn a_client_that_sends_without_end_is_not_read_without_end() {
 
 #[tokio::test]
 async fn calls_of_brokers_are_made_in_the_span_of_their_request() {
-    let sink = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::sink);
-    let _guard = tracing::subscriber::set_default(sink.finish());
     let fixture = Fixture::start(Shape::default()).await;
     fixture.topic("t", 1);
     let mut client = fixture.client().await;
