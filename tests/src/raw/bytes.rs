@@ -145,6 +145,11 @@ impl<'a> Reader<'a> {
         self.text(length as usize)
     }
 
+    pub fn nullable_string(&mut self) -> Option<String> {
+        let length = self.i16();
+        (length >= 0).then(|| self.text(length as usize))
+    }
+
     pub fn compact_string(&mut self) -> Option<String> {
         let length = self.uvarint().checked_sub(1)?;
         Some(self.text(length as usize))

@@ -23,18 +23,30 @@ pub enum End {
 }
 
 /// From which version on a request has tagged fields, and with them the newer header.
-fn is_flexible(key: i16, version: i16) -> bool {
+pub(super) fn is_flexible(key: i16, version: i16) -> bool {
     let first = match key {
         0 => 9,  // Produce
         1 => 12, // Fetch
         2 => 6,  // ListOffsets
         3 => 9,  // Metadata
+        8 => 8,  // OffsetCommit
+        9 => 6,  // OffsetFetch
+        10 => 3, // FindCoordinator
+        11 => 6, // JoinGroup
+        12 => 4, // Heartbeat
+        13 => 4, // LeaveGroup
+        14 => 4, // SyncGroup
+        15 => 5, // DescribeGroups
+        16 => 3, // ListGroups
         18 => 3, // ApiVersions
         22 => 2, // InitProducerId
         23 => 4, // OffsetForLeaderEpoch
         32 => 4, // DescribeConfigs
+        42 => 2, // DeleteGroups
         44 => 1, // IncrementalAlterConfigs
         60 => 0, // DescribeCluster
+        68 => 0, // ConsumerGroupHeartbeat
+        69 => 0, // ConsumerGroupDescribe
         75 => 0, // DescribeTopicPartitions
         _ => i16::MAX,
     };

@@ -287,10 +287,18 @@ pub fn offset_for_leader_epoch(connection: &mut Connection, topic: &str, epoch: 
     (error, reader.i32(), reader.i64())
 }
 
-/// Sets (`Some`) or deletes a config of a topic through IncrementalAlterConfigs, and returns the error code.
+/// Kinds of what has configs.
+pub const TOPIC: i8 = 2;
+pub const GROUP: i8 = 32;
+
 pub fn alter_topic_config(connection: &mut Connection, topic: &str, name: &str, value: Option<&str>) -> i16 {
+    alter_config(connection, TOPIC, topic, name, value)
+}
+
+/// Sets (`Some`) or deletes a config through IncrementalAlterConfigs, and returns the error code.
+pub fn alter_config(connection: &mut Connection, kind: i8, resource: &str, name: &str, value: Option<&str>) -> i16 {
     let operation = i8::from(value.is_none());
-    let body = Writer::new().compact_array(1).i8(2).compact_string(topic);
+    let body = Writer::new().compact_array(1).i8(kind).compact_string(resource);
     let body = body.compact_array(1).compact_string(name).i8(operation);
     let body = match value {
         Some(value) => body.compact_string(value),
@@ -303,9 +311,13 @@ pub fn alter_topic_config(connection: &mut Connection, topic: &str, name: &str, 
     reader.i16()
 }
 
-/// A config of a topic: its value and Kafka's number for where it comes from.
 pub fn topic_config(connection: &mut Connection, topic: &str, name: &str) -> (Option<String>, i8) {
-    let body = Writer::new().compact_array(1).i8(2).compact_string(topic);
+    config(connection, TOPIC, topic, name)
+}
+
+/// A config: its value and Kafka's number for where it comes from.
+pub fn config(connection: &mut Connection, kind: i8, resource: &str, name: &str) -> (Option<String>, i8) {
+    let body = Writer::new().compact_array(1).i8(kind).compact_string(resource);
     let body = body.compact_array(1).compact_string(name).tags().i8(0).i8(0).tags();
     let answer = connection.call(32, 4, &body);
     let mut reader = Reader::new(&answer);
