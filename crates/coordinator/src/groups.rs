@@ -18,7 +18,7 @@ pub(crate) mod consumer;
 mod event;
 mod offsets;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::classic::Classic;
 pub(crate) use self::consumer::ConsumerGroup;
+use self::event::Change;
 pub(crate) use self::event::{Answer, Caller, Context, Event, Out, Scope, Ticket, Writes};
 use self::offsets::{Expiry, Offsets};
 use crate::records::{BadValue, GroupKey, decode_group_configs, encode_group_configs};
@@ -44,7 +45,7 @@ pub(crate) struct Group {
     /// What is set on the group, whether it exists or not (KIP-848).
     configs: BTreeMap<String, String>,
     /// Records that differ from what was last handed out to be written.
-    dirty: BTreeSet<GroupKey>,
+    changes: BTreeMap<GroupKey, Change>,
     /// How many times writes were handed out.
     writes: u64,
 }
@@ -59,8 +60,8 @@ pub(crate) enum Kind {
 impl Group {
     /// A group that does not exist yet.
     pub(crate) fn new(id: &str) -> Self {
-        let (kind, offsets, configs, dirty) = (None, Offsets::default(), BTreeMap::new(), BTreeSet::new());
-        Self { id: id.into(), kind, offsets, configs, dirty, writes: 0 }
+        let (offsets, configs, changes) = (Offsets::default(), BTreeMap::new(), BTreeMap::new());
+        Self { id: id.into(), kind: None, offsets, configs, changes, writes: 0 }
     }
 
     /// The group as it was stored. Its timers begin anew.
@@ -110,19 +111,23 @@ impl Group {
             Event::Stored(number) => self.offsets.stored(number),
             Event::Sweep => self.sweep(context, out_ref),
         }
-        self.dirty.append(&mut out.dirty);
+        self.changes.append(&mut out.changes);
         out.answers
     }
 
     /// What the store must have, all that changed since the last time. None when nothing did.
     pub(crate) fn take_writes(&mut self) -> Option<Writes> {
-        let dirty = std::mem::take(&mut self.dirty);
-        if dirty.is_empty() {
+        let changes = std::mem::take(&mut self.changes);
+        if changes.is_empty() {
             return None;
         }
         self.writes += 1;
-        let records = dirty.into_iter().map(|key| {
-            let value = self.record(&key);
+        let records = changes.into_iter().map(|(key, change)| {
+            let value = match change {
+                Change::Put(value) => Some(value),
+                Change::Delete => None,
+                Change::Current => self.record(&key),
+            };
             (key, value)
         });
         Some(Writes { number: self.writes, records: records.collect() })
@@ -138,7 +143,7 @@ impl Group {
 
     /// Whether nothing would be lost with it, once all that was written is stored.
     pub(crate) fn is_gone(&self) -> bool {
-        self.kind.is_none() && self.offsets.is_empty() && self.configs.is_empty() && self.dirty.is_empty()
+        self.kind.is_none() && self.offsets.is_empty() && self.configs.is_empty() && self.changes.is_empty()
     }
 
     /// Its line in ListGroups, if it exists.
@@ -161,14 +166,12 @@ impl Group {
     }
 
     /// What is to be stored under `key` now. None: nothing.
-    pub(crate) fn record(&self, key: &GroupKey) -> Option<Bytes> {
+    fn record(&self, key: &GroupKey) -> Option<Bytes> {
         match key {
             GroupKey::Configs => (!self.configs.is_empty()).then(|| encode_group_configs(&self.configs)),
             GroupKey::Offsets(topic, chunk) => self.offsets.record(*topic, *chunk),
-            GroupKey::Classic | GroupKey::ClassicMember(_) => match &self.kind {
-                Some(Kind::Classic(classic)) => classic.record(key),
-                Some(Kind::Consumer(_)) | None => None,
-            },
+            // Written as they were when the group came to rest.
+            GroupKey::Classic | GroupKey::ClassicMember(_) => None,
             GroupKey::Consumer | GroupKey::ConsumerMember(_) | GroupKey::ConsumerTarget(_) => match &self.kind {
                 Some(Kind::Consumer(group)) => group.record(key),
                 Some(Kind::Classic(_)) | None => None,
@@ -190,15 +193,19 @@ impl Group {
         }
     }
 
-    /// Replaces the kind, and writes what is stored of the one over what was of the other.
-    fn become_kind(&mut self, kind: Option<Kind>, out: &mut Out) {
-        let before = std::mem::replace(&mut self.kind, kind);
-        for kind in before.iter().chain(&self.kind) {
-            match kind {
-                Kind::Classic(classic) => classic.keys().into_iter().for_each(|key| out.changed(key)),
-                Kind::Consumer(group) => group.keys().into_iter().for_each(|key| out.changed(key)),
-            }
+    /// Replaces the kind, and writes what is stored of the one in place of what was of the other.
+    fn become_kind(&mut self, mut kind: Option<Kind>, out: &mut Out) {
+        match &mut self.kind {
+            Some(Kind::Classic(classic)) => classic.delete(out),
+            Some(Kind::Consumer(group)) => group.keys().into_iter().for_each(|key| out.changed(key)),
+            None => {}
         }
+        match &mut kind {
+            Some(Kind::Classic(classic)) => classic.store(out),
+            Some(Kind::Consumer(group)) => group.keys().into_iter().for_each(|key| out.changed(key)),
+            None => {}
+        }
+        self.kind = kind;
     }
 
     /// Takes away what is out of date, and then a group that nothing is left of.

@@ -34,8 +34,9 @@ use tidemark_model::{JournalId, NodeId, RecordKey, Role, SlotId, TopicId};
 use uuid::Uuid;
 
 pub(crate) use groups::{
-    GroupKey, OFFSETS_PER_CHUNK, StoredOffset, decode_group_configs, decode_offsets, encode_group_configs,
-    encode_offsets,
+    GroupKey, OFFSETS_PER_CHUNK, StoredClassic, StoredClassicMember, StoredOffset, decode_classic,
+    decode_classic_member, decode_group_configs, decode_offsets, encode_classic, encode_classic_member,
+    encode_group_configs, encode_offsets,
 };
 pub(crate) use values::{
     BadValue, Compaction, NodeName, StoredNode, TopicName, decode_compaction, decode_counter, decode_journal,

@@ -1,6 +1,6 @@
 //! What goes into a group and what comes out of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -111,7 +111,16 @@ pub(crate) struct Caller {
 #[derive(Debug, Default)]
 pub(crate) struct Out {
     pub(super) answers: Vec<Answer>,
-    pub(super) dirty: BTreeSet<GroupKey>,
+    pub(super) changes: BTreeMap<GroupKey, Change>,
+}
+
+/// What is to become of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Whatever it is when writes are taken.
+    Current,
+    Put(Bytes),
+    Delete,
 }
 
 impl Out {
@@ -125,8 +134,24 @@ impl Out {
         self.answers.push(Answer { ticket, result, gate: Gate::Settled });
     }
 
-    /// What is under `key` is no longer what it was, or is gone.
+    /// Answers when what this step has changed is stored; at once when it has changed nothing.
+    pub(crate) fn answer_when_stored(&mut self, ticket: Ticket, result: Result<GroupAnswer, GroupError>) {
+        let gate = if self.changes.is_empty() { Gate::Open } else { Gate::Settled };
+        self.answers.push(Answer { ticket, result, gate });
+    }
+
+    /// What is under `key` is no longer what it was, or is gone. What is written is what it is when writes are taken,
+    /// perhaps after further steps.
     pub(crate) fn changed(&mut self, key: GroupKey) {
-        self.dirty.insert(key);
+        self.changes.insert(key, Change::Current);
+    }
+
+    /// Writes just this, whatever comes after: of a group that is stored only when it comes to rest.
+    pub(crate) fn put(&mut self, key: GroupKey, value: Bytes) {
+        self.changes.insert(key, Change::Put(value));
+    }
+
+    pub(crate) fn delete(&mut self, key: GroupKey) {
+        self.changes.insert(key, Change::Delete);
     }
 }

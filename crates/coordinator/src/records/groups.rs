@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tidemark_model::group::Protocol;
 use tidemark_model::{SlotId, TopicId};
 use uuid::Uuid;
 
@@ -133,6 +137,122 @@ pub(crate) fn encode_group_configs(configs: &BTreeMap<String, String>) -> Bytes 
 
 pub(crate) fn decode_group_configs(bytes: &[u8]) -> Result<BTreeMap<String, String>, BadValue> {
     decode(bytes).map(|ConfigsV1 { configs }| configs)
+}
+
+/// A group of the classic protocol, stable or empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredClassic {
+    /// When it became stable or empty.
+    pub(crate) since_ms: i64,
+    pub(crate) generation: i32,
+    pub(crate) protocol_type: Option<String>,
+    pub(crate) protocol: Option<String>,
+    pub(crate) leader: Option<String>,
+    /// How many there are: fewer or more, or of another generation, and the write was cut in two.
+    pub(crate) members: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoredClassicMember {
+    /// Of the group when this was written.
+    pub(crate) generation: i32,
+    pub(crate) instance_id: Option<String>,
+    pub(crate) client_id: String,
+    pub(crate) client_host: String,
+    pub(crate) session_timeout: Duration,
+    pub(crate) rebalance_timeout: Duration,
+    pub(crate) protocols: Vec<Protocol>,
+    pub(crate) assignment: Bytes,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ClassicV1 {
+    since_ms: i64,
+    generation: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    protocol_type: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    protocol: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    leader: Option<String>,
+    members: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ClassicMemberV1 {
+    generation: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    instance_id: Option<String>,
+    client_id: String,
+    client_host: String,
+    session_timeout_ms: u64,
+    rebalance_timeout_ms: u64,
+    /// Each with its metadata in base64.
+    protocols: Vec<(String, String)>,
+    /// Base64.
+    assignment: String,
+}
+
+pub(crate) fn encode_classic(group: &StoredClassic) -> Bytes {
+    let StoredClassic { since_ms, generation, protocol_type, protocol, leader, members } = group.clone();
+    encode(&ClassicV1 { since_ms, generation, protocol_type, protocol, leader, members })
+}
+
+pub(crate) fn decode_classic(bytes: &[u8]) -> Result<StoredClassic, BadValue> {
+    let ClassicV1 { since_ms, generation, protocol_type, protocol, leader, members } = decode(bytes)?;
+    Ok(StoredClassic { since_ms, generation, protocol_type, protocol, leader, members })
+}
+
+pub(crate) fn encode_classic_member(member: &StoredClassicMember) -> Bytes {
+    let StoredClassicMember {
+        generation,
+        instance_id,
+        client_id,
+        client_host,
+        session_timeout,
+        rebalance_timeout,
+        protocols,
+        assignment,
+    } = member.clone();
+    let protocols = protocols.into_iter().map(|Protocol { name, metadata }| (name, BASE64.encode(metadata)));
+    encode(&ClassicMemberV1 {
+        generation,
+        instance_id,
+        client_id,
+        client_host,
+        session_timeout_ms: session_timeout.as_millis() as u64,
+        rebalance_timeout_ms: rebalance_timeout.as_millis() as u64,
+        protocols: protocols.collect(),
+        assignment: BASE64.encode(assignment),
+    })
+}
+
+pub(crate) fn decode_classic_member(bytes: &[u8]) -> Result<StoredClassicMember, BadValue> {
+    let ClassicMemberV1 {
+        generation,
+        instance_id,
+        client_id,
+        client_host,
+        session_timeout_ms,
+        rebalance_timeout_ms,
+        protocols,
+        assignment,
+    } = decode(bytes)?;
+    let binary = |text: String| {
+        let bytes = BASE64.decode(text).map_err(|error| BadValue::Unreadable(error.to_string()))?;
+        Ok::<Bytes, BadValue>(Bytes::from(bytes))
+    };
+    let protocols = protocols.into_iter().map(|(name, metadata)| Ok(Protocol { name, metadata: binary(metadata)? }));
+    Ok(StoredClassicMember {
+        generation,
+        instance_id,
+        client_id,
+        client_host,
+        session_timeout: Duration::from_millis(session_timeout_ms),
+        rebalance_timeout: Duration::from_millis(rebalance_timeout_ms),
+        protocols: protocols.collect::<Result<_, BadValue>>()?,
+        assignment: binary(assignment)?,
+    })
 }
 
 /// The version of offsets: not JSON, since nothing is written as often, and it would be three times as long.

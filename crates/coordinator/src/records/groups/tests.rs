@@ -20,6 +20,32 @@ fn offset() -> impl Strategy<Value = StoredOffset> {
     )
 }
 
+prop_compose! {
+    fn classic()(since_ms in any::<i64>(), generation in any::<i32>(), names in [option::of(".*"), option::of(".*"), option::of(".*")], members in any::<usize>()) -> StoredClassic {
+        let [protocol_type, protocol, leader] = names;
+        StoredClassic { since_ms, generation, protocol_type, protocol, leader, members }
+    }
+}
+
+prop_compose! {
+    fn classic_member()(
+        generation in any::<i32>(),
+        instance_id in option::of(".*"),
+        names in [".*", ".*"],
+        timeouts in any::<[u32; 2]>(),
+        protocols in vec((".*", vec(any::<u8>(), 0..40)), 0..3),
+        assignment in vec(any::<u8>(), 0..40),
+    ) -> StoredClassicMember {
+        let [client_id, client_host] = names;
+        let [session_timeout, rebalance_timeout] = timeouts.map(|ms| Duration::from_millis(ms.into()));
+        let protocols = protocols.into_iter().map(|(name, metadata)| Protocol { name, metadata: metadata.into() });
+        StoredClassicMember {
+            generation, instance_id, client_id, client_host, session_timeout, rebalance_timeout,
+            protocols: protocols.collect(), assignment: assignment.into(),
+        }
+    }
+}
+
 fn key() -> impl Strategy<Value = GroupKey> {
     prop_oneof![
         Just(GroupKey::Configs),
@@ -46,7 +72,11 @@ proptest! {
     fn every_value_is_read_as_it_was_written(
         offsets in btree_map(0..OFFSETS_PER_CHUNK, offset(), 0..8),
         configs in btree_map(".*", ".*", 0..4),
+        classic in classic(),
+        member in classic_member(),
     ) {
+        prop_assert_eq!(decode_classic(&encode_classic(&classic)).unwrap(), classic);
+        prop_assert_eq!(decode_classic_member(&encode_classic_member(&member)).unwrap(), member);
         let offsets: Vec<(u8, StoredOffset)> = offsets.into_iter().collect();
         let borrowed: Vec<(u8, &StoredOffset)> = offsets.iter().map(|(place, offset)| (*place, offset)).collect();
         prop_assert_eq!(decode_offsets(&encode_offsets(&borrowed)).unwrap(), offsets);
@@ -56,6 +86,7 @@ proptest! {
     #[test]
     fn no_bytes_make_reading_panic(bytes in vec(any::<u8>(), 0..200), key in ".*") {
         let _ = (decode_offsets(&bytes), decode_group_configs(&bytes));
+        let _ = (decode_classic(&bytes), decode_classic_member(&bytes));
         let _ = decode_offsets(&[&[OFFSETS_VERSION], bytes.as_slice()].concat());
         let _ = keys().parse_group(SlotId(1), &format!("{}{key}", keys().groups(SlotId(1))));
     }
@@ -69,6 +100,13 @@ fn an_unknown_version_is_refused() {
 
 #[test]
 fn values_stay_readable_to_versions_that_were_released() {
+    let classic = decode_classic(
+        br#"[1,{"since_ms":5,"generation":3,"protocol_type":"consumer","protocol":"range","leader":"m","members":2}]"#,
+    )
+    .unwrap();
+    assert_eq!((classic.generation, classic.members, classic.leader.as_deref()), (3, 2, Some("m")));
+    let member = decode_classic_member(br#"[1,{"generation":3,"client_id":"c","client_host":"/h","session_timeout_ms":6000,"rebalance_timeout_ms":9000,"protocols":[["range","AAE="]],"assignment":"Ag=="}]"#).unwrap();
+    assert_eq!((&member.protocols[0].metadata[..], &member.assignment[..]), (&[0, 1][..], &[2][..]));
     let offset = |offset, committed_ms, expires_ms| StoredOffset {
         offset,
         leader_epoch: -1,
