@@ -363,3 +363,6 @@ impl Classic {
 fn unknown(member_id: &str) -> GroupError {
     GroupError::UnknownMemberId(format!("{member_id} is not a member of the group."))
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,8 @@ impl Classic {
         }
         if !self.accepts(&request.member_id, scope.settings.max_size) {
             self.remove(&request.member_id, out);
-            return out.answer(ticket, Err(GroupError::GroupMaxSizeReached));
+            out.answer(ticket, Err(GroupError::GroupMaxSizeReached));
+            return self.complete_join_when_all_are_there(scope, out);
         }
         if !self.supports(&request) {
             return out.answer(ticket, Err(GroupError::InconsistentGroupProtocol));

@@ -1,0 +1,2 @@
+mod offsets;
+mod seeds;
