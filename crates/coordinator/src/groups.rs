@@ -28,7 +28,7 @@ use tokio::time::Instant;
 pub(crate) use self::classic::Classic;
 pub(crate) use self::consumer::ConsumerGroup;
 use self::event::Change;
-pub(crate) use self::event::{Answer, Caller, Context, Event, Gate, Out, Scope, Ticket, Writes};
+pub(crate) use self::event::{Answer, Caller, Context, Event, Out, Scope, Ticket, Writes};
 use self::offsets::{Expiry, Offsets};
 use crate::records::{BadValue, GroupKey, decode_group_configs, encode_group_configs};
 

@@ -14,7 +14,8 @@ use tidemark_wire::consumer_protocol::Subscription;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Answer, CONSUMER, Context, Event, Gate, Group, Ticket};
+use super::event::Gate;
+use super::{Answer, CONSUMER, Context, Event, Group, Ticket};
 use crate::config::GroupSettings;
 use crate::records::GroupKey;
 

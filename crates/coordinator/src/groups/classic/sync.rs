@@ -40,9 +40,9 @@ impl Classic {
 
     pub(in crate::groups) fn heartbeat(&mut self, caller: Caller, member: MemberId, scope: &Scope<'_>, out: &mut Out) {
         let MemberId { member_id, instance_id, generation } = member;
-        let checked = self
-            .check_member(&member_id, instance_id.as_deref())
-            .and_then(|()| if generation == self.generation { Ok(()) } else { Err(GroupError::IllegalGeneration) });
+        let current = generation == self.generation;
+        let checked = self.check_member(&member_id, instance_id.as_deref());
+        let checked = checked.and(if current { Ok(()) } else { Err(GroupError::IllegalGeneration) });
         let heard = checked.and_then(|()| {
             let member = self.members.get_mut(&member_id).ok_or_else(|| super::unknown(&member_id))?;
             member.heard(scope.now);

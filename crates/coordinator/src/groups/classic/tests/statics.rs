@@ -111,8 +111,8 @@ fn a_static_member_that_is_away_keeps_its_place_for_its_session() {
     let long = |id: &str| Join { session_timeout: ms(90_000), ..static_join(id) };
     let (mut kit, joined) = stable_of(super::kit(), vec![long("a"), long("b")]);
     let leader = joined[0].member_id.clone();
-    let instance_id = Some(instance(&leader).to_owned());
-    let ticket = joins(&mut kit, Join { member_id: leader, ..long(&instance_id.unwrap()) });
+    let instance_id = instance(&leader).to_owned();
+    let ticket = joins(&mut kit, Join { member_id: leader, ..long(&instance_id) });
     kit.advance(ms(60_000));
     assert_eq!(kit.joined(ticket).members.len(), 2);
 }
