@@ -34,7 +34,15 @@ pub const APIS: &[Api] = &[
     Api::new(ApiKey::Fetch, 4, 18),
     Api::new(ApiKey::ListOffsets, 1, 11),
     Api::new(ApiKey::Metadata, 0, 13),
+    Api::new(ApiKey::OffsetCommit, 2, 10),
+    Api::new(ApiKey::OffsetFetch, 1, 10),
     Api::new(ApiKey::FindCoordinator, 0, 6),
+    Api::new(ApiKey::JoinGroup, 0, 9),
+    Api::new(ApiKey::Heartbeat, 0, 4),
+    Api::new(ApiKey::LeaveGroup, 0, 5),
+    Api::new(ApiKey::SyncGroup, 0, 5),
+    Api::new(ApiKey::DescribeGroups, 0, 6),
+    Api::new(ApiKey::ListGroups, 0, 5),
     Api::new(ApiKey::ApiVersions, 0, 4),
     Api::new(ApiKey::CreateTopics, 2, 7),
     Api::new(ApiKey::DeleteTopics, 1, 6),
@@ -42,8 +50,12 @@ pub const APIS: &[Api] = &[
     Api::new(ApiKey::OffsetForLeaderEpoch, 2, 4),
     Api::new(ApiKey::DescribeConfigs, 1, 4),
     Api::new(ApiKey::CreatePartitions, 0, 3),
+    Api::new(ApiKey::DeleteGroups, 0, 2),
     Api::new(ApiKey::IncrementalAlterConfigs, 0, 1),
+    Api::new(ApiKey::OffsetDelete, 0, 0),
     Api::new(ApiKey::DescribeCluster, 0, 2),
+    Api::new(ApiKey::ConsumerGroupHeartbeat, 0, 1),
+    Api::new(ApiKey::ConsumerGroupDescribe, 0, 1),
     Api::new(ApiKey::DescribeTopicPartitions, 0, 0),
 ];
 
@@ -75,9 +87,35 @@ pub fn speaks(key: ApiKey, version: i16) -> bool {
     Api::of(key).is_some_and(|api| api.spoken.contains(version))
 }
 
-/// The answer to ApiVersions, without features.
-pub fn api_versions() -> ApiVersionsResponse {
-    build(|response: &mut ApiVersionsResponse| response.api_keys = APIS.iter().map(advertise).collect())
+/// A feature as Kafka calls what a cluster has turned on (KIP-584).
+struct Feature {
+    name: &'static str,
+    supported: Versions,
+    level: i16,
+}
+
+/// Of Kafka 4.2's features, those that are true here.
+const FEATURES: &[Feature] = &[
+    // The new consumer protocol (KIP-848).
+    Feature { name: "group.version", supported: Versions::new(0, 1), level: 1 },
+];
+
+/// The epoch of [`FEATURES`], which nothing changes.
+const FEATURES_EPOCH: i64 = 0;
+
+/// The first version of ApiVersions that may name a feature of which level 0 is supported: older clients cannot read it
+/// (KAFKA-17492).
+const FIRST_WITH_LEVEL_0: i16 = 4;
+
+/// The answer to ApiVersions of a version.
+pub fn api_versions(version: i16) -> ApiVersionsResponse {
+    let readable = |feature: &&Feature| version >= FIRST_WITH_LEVEL_0 || feature.supported.min > 0;
+    build(|response: &mut ApiVersionsResponse| {
+        response.api_keys = APIS.iter().map(advertise).collect();
+        response.supported_features = FEATURES.iter().filter(readable).map(supported).collect();
+        response.finalized_features_epoch = FEATURES_EPOCH;
+        response.finalized_features = FEATURES.iter().map(finalized).collect();
+    })
 }
 
 /// The answer to an ApiVersions request of a version that is not spoken: to be encoded in version 0, which every client
@@ -94,5 +132,21 @@ fn advertise(api: &Api) -> api_versions_response::ApiVersion {
         entry.api_key = api.key.code();
         entry.min_version = api.advertised.min;
         entry.max_version = api.advertised.max;
+    })
+}
+
+fn supported(feature: &Feature) -> api_versions_response::SupportedFeatureKey {
+    build(|entry: &mut api_versions_response::SupportedFeatureKey| {
+        entry.name = feature.name.into();
+        entry.min_version = feature.supported.min;
+        entry.max_version = feature.supported.max;
+    })
+}
+
+fn finalized(feature: &Feature) -> api_versions_response::FinalizedFeatureKey {
+    build(|entry: &mut api_versions_response::FinalizedFeatureKey| {
+        entry.name = feature.name.into();
+        entry.min_version_level = feature.level;
+        entry.max_version_level = feature.level;
     })
 }

@@ -1,5 +1,7 @@
 //! One request of every kind in every version that is spoken, with something in every array.
 
+mod groups;
+
 use bytes::Bytes;
 use kafka_wire::{FetchRequest, ProduceRequest, fetch_request, produce_request};
 use kafka_wire_core::Uuid;
@@ -18,7 +20,19 @@ fn sample(key: ApiKey, v: i16) -> Bytes {
         ApiKey::Fetch => encoded(v, fetch(v)),
         ApiKey::ListOffsets => encoded(v, list_offsets()),
         ApiKey::Metadata => encoded(v, metadata()),
+        ApiKey::OffsetCommit => encoded(v, groups::offset_commit(v)),
+        ApiKey::OffsetFetch => encoded(v, groups::offset_fetch(v)),
         ApiKey::FindCoordinator => encoded(v, find_coordinator(v)),
+        ApiKey::JoinGroup => encoded(v, groups::join_group(v)),
+        ApiKey::Heartbeat => encoded(v, groups::heartbeat()),
+        ApiKey::LeaveGroup => encoded(v, groups::leave_group(v)),
+        ApiKey::SyncGroup => encoded(v, groups::sync_group()),
+        ApiKey::DescribeGroups => encoded(v, groups::describe_groups()),
+        ApiKey::ListGroups => encoded(v, groups::list_groups(v)),
+        ApiKey::DeleteGroups => encoded(v, groups::delete_groups()),
+        ApiKey::OffsetDelete => encoded(v, groups::offset_delete()),
+        ApiKey::ConsumerGroupHeartbeat => encoded(v, groups::consumer_group_heartbeat(v)),
+        ApiKey::ConsumerGroupDescribe => encoded(v, groups::consumer_group_describe()),
         ApiKey::ApiVersions => encoded(v, api_versions(v)),
         ApiKey::CreateTopics => encoded(v, create_topics()),
         ApiKey::DeleteTopics => encoded(v, delete_topics(v)),
