@@ -15,6 +15,7 @@ mod follow;
 mod groups;
 mod journals;
 mod metrics;
+mod no_groups;
 mod nodes;
 mod placement;
 mod records;

@@ -19,7 +19,8 @@ async fn run(config: Config, host: Host) -> anyhow::Result<()> {
     let store = metadata.open().await?;
     let service = Service::start(store, config.settings(&metadata), host.entropy, host.shutdown.clone());
 
-    let served = serve_coordinator(listener, Arc::new(service.clone()), None, host.shutdown);
+    let shared = Arc::new(service.clone());
+    let served = serve_coordinator(listener, shared.clone(), shared, host.shutdown);
     tokio::pin!(served);
     tokio::select! {
         biased;

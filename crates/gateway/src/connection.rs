@@ -175,7 +175,7 @@ where
 {
     let pipeline = Arc::new(Semaphore::new(MAX_PIPELINED));
     loop {
-        let frame = tokio::select! {
+        let mut frame = tokio::select! {
             biased;
             () = gateway.shutdown.cancelled() => return Ended::Shutdown,
             frame = frames.next() => match frame {
@@ -196,7 +196,7 @@ where
         let api = gateway.metrics.api(header.api_key);
         api.started(bytes);
         let turn = turns.take(handlers::order(header.api_key, bytes));
-        let answer = match handlers::dispatch(&gateway, header, body, turn, peer) {
+        let answer = match handlers::dispatch(&gateway, header, body, &mut frame.grant, turn, peer) {
             Ok(answer) => answer,
             Err(ended) => return ended,
         };

@@ -3,7 +3,7 @@
 //! Clients decide by the code alone whether to retry, to refresh their metadata or to give up, so each line says what
 //! the error's documentation says to do next.
 
-use tidemark_model::{BrokerError, CoordinatorError, StorageError};
+use tidemark_model::{BrokerError, CoordinatorError, GroupError, StorageError};
 use tidemark_wire::error::ErrorCode;
 
 use crate::fetch_session::SessionError;
@@ -61,6 +61,59 @@ pub(crate) fn of_coordinator(error: &CoordinatorError) -> ErrorCode {
         // No request of a client is fenced: a gateway that is told so is not one any more.
         CoordinatorError::Fenced(_) => ErrorCode::NotController,
         CoordinatorError::Unavailable(_) => ErrorCode::RequestTimedOut,
+    }
+}
+
+/// The code of a request to a group.
+pub(crate) fn of_group(error: &GroupError) -> ErrorCode {
+    match error {
+        GroupError::NotCoordinator => ErrorCode::NotCoordinator,
+        GroupError::LoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+        // Kafka's own timeouts of a group's log are this code too, whether the write came about or not.
+        GroupError::Unavailable(_) | GroupError::TimedOut(_) => ErrorCode::CoordinatorNotAvailable,
+        GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+        GroupError::GroupIdNotFound(_) => ErrorCode::GroupIdNotFound,
+        GroupError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+        GroupError::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+        GroupError::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+        GroupError::UnknownMemberId(_) => ErrorCode::UnknownMemberId,
+        GroupError::MemberIdRequired(_) => ErrorCode::MemberIdRequired,
+        GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+        GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        GroupError::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+        GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+        GroupError::FencedInstanceId => ErrorCode::FencedInstanceId,
+        GroupError::FencedMemberEpoch(_) => ErrorCode::FencedMemberEpoch,
+        GroupError::StaleMemberEpoch(_) => ErrorCode::StaleMemberEpoch,
+        GroupError::UnreleasedInstanceId(_) => ErrorCode::UnreleasedInstanceId,
+        GroupError::UnsupportedAssignor(_) => ErrorCode::UnsupportedAssignor,
+        GroupError::InvalidRegularExpression(_) => ErrorCode::InvalidRegularExpression,
+        GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+        GroupError::UnstableOffset => ErrorCode::UnstableOffsetCommit,
+        GroupError::UnknownTopicOrPartition => ErrorCode::UnknownTopicOrPartition,
+        GroupError::InvalidConfig(_) => ErrorCode::InvalidConfig,
+        GroupError::InvalidRequest(_) => ErrorCode::InvalidRequest,
+        GroupError::UnsupportedVersion(_) => ErrorCode::UnsupportedVersion,
+    }
+}
+
+/// The code of a fetch of offsets: consumers before 3.9 do not know COORDINATOR_NOT_AVAILABLE there, so Kafka says
+/// NOT_COORDINATOR.
+pub(crate) fn of_offset_fetch(error: &GroupError) -> ErrorCode {
+    match of_group(error) {
+        ErrorCode::CoordinatorNotAvailable => ErrorCode::NotCoordinator,
+        code => code,
+    }
+}
+
+/// The code of a request about a group's configs, which clients do not send to the group's coordinator.
+pub(crate) fn of_group_configs(error: &GroupError) -> ErrorCode {
+    match error {
+        GroupError::NotCoordinator
+        | GroupError::LoadInProgress
+        | GroupError::Unavailable(_)
+        | GroupError::TimedOut(_) => ErrorCode::RequestTimedOut,
+        error => of_group(error),
     }
 }
 
@@ -177,6 +230,45 @@ mod tests {
         ];
         for (error, code) in table {
             assert_eq!(of_coordinator(&error).code(), code, "{error}");
+        }
+    }
+
+    #[test]
+    fn every_failure_of_a_group_has_the_code_of_its_name() {
+        let table = [
+            (GroupError::NotCoordinator, 16),
+            (GroupError::LoadInProgress, 14),
+            (GroupError::Unavailable(text()), 15),
+            (GroupError::TimedOut(text()), 15),
+            (GroupError::InvalidGroupId, 24),
+            (GroupError::GroupIdNotFound(text()), 69),
+            (GroupError::NonEmptyGroup, 68),
+            (GroupError::GroupSubscribedToTopic, 86),
+            (GroupError::GroupMaxSizeReached, 81),
+            (GroupError::UnknownMemberId(text()), 25),
+            (GroupError::MemberIdRequired(text()), 79),
+            (GroupError::IllegalGeneration, 22),
+            (GroupError::RebalanceInProgress, 27),
+            (GroupError::InconsistentGroupProtocol, 23),
+            (GroupError::InvalidSessionTimeout, 26),
+            (GroupError::FencedInstanceId, 82),
+            (GroupError::FencedMemberEpoch(text()), 110),
+            (GroupError::StaleMemberEpoch(text()), 113),
+            (GroupError::UnreleasedInstanceId(text()), 111),
+            (GroupError::UnsupportedAssignor(text()), 112),
+            (GroupError::InvalidRegularExpression(text()), 128),
+            (GroupError::OffsetMetadataTooLarge, 12),
+            (GroupError::UnstableOffset, 88),
+            (GroupError::UnknownTopicOrPartition, 3),
+            (GroupError::InvalidConfig(text()), 40),
+            (GroupError::InvalidRequest(text()), 42),
+            (GroupError::UnsupportedVersion(text()), 35),
+        ];
+        for (error, code) in table {
+            assert_eq!(of_group(&error).code(), code, "{error}");
+            assert_eq!(of_offset_fetch(&error).code(), if code == 15 { 16 } else { code }, "{error}");
+            let away = [14, 15, 16].contains(&code);
+            assert_eq!(of_group_configs(&error).code(), if away { 7 } else { code }, "{error}");
         }
     }
 }

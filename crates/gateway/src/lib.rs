@@ -4,7 +4,7 @@
 //! coordinators'. A request meets the modules in this order: the `listener` accepts its connection, `admission`
 //! bounds what it may hold, `connection` reads frames, dispatches them in order and writes the answers in order,
 //! `handlers` has one file for each API, `fetch_session` remembers what a consumer fetches, `metadata` says what clients
-//! see of the cluster and `route` which broker serves a partition. Errors of the other services become Kafka's in
+//! see of the cluster, `route` which broker serves a partition, and `owner` asks the coordinator that owns a group. Errors of the other services become Kafka's in
 //! `error`, and nowhere else.
 
 mod admission;
@@ -16,6 +16,7 @@ mod handlers;
 mod listener;
 mod metadata;
 mod metrics;
+mod owner;
 mod route;
 pub mod service;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidemark_gateway::{Config, Deps, Service, Settings};
 use tidemark_model::{Registration, Role};
-use tidemark_rpc::{RemoteBrokers, RemoteCoordinator};
+use tidemark_rpc::{RemoteBrokers, RemoteCoordinator, RemoteGroupCoordinators};
 use tidemark_runtime::{Host, bind, cluster, service};
 
 fn main() -> ExitCode {
@@ -44,6 +44,7 @@ async fn run(config: Config, host: Host) -> anyhow::Result<()> {
         listeners: vec![listener],
         coordinator,
         brokers: Arc::new(RemoteBrokers::new(host.entropy.clone())),
+        groups: Arc::new(RemoteGroupCoordinators::new(host.entropy.clone())),
         cluster: view,
         node,
         entropy: host.entropy.clone(),

@@ -76,6 +76,16 @@ pub(crate) fn error_answered(api: ApiKey, error: ErrorCode) {
     counter!("tidemark_gateway_errors_total", "api" => api.name(), "error" => error.name()).increment(1);
 }
 
+/// A call of a group's owner failed and is made again.
+pub(crate) fn group_call_repeated() {
+    counter!("tidemark_gateway_group_calls_repeated_total").increment(1);
+}
+
+/// A group's owner could not be asked for so long that the client was told.
+pub(crate) fn group_call_given_up() {
+    counter!("tidemark_gateway_group_calls_given_up_total").increment(1);
+}
+
 pub(crate) fn fetch_sessions(sessions: usize) {
     gauge!("tidemark_gateway_fetch_sessions").set(sessions as f64);
 }

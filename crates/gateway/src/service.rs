@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_model::{Broker, Coordinator, Dial, Entropy, NodeId};
+use tidemark_model::{Broker, Coordinator, Dial, Entropy, GroupCoordinator, NodeId};
 use tidemark_runtime::ClusterView;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -15,6 +15,7 @@ use crate::Config;
 use crate::admission::Admission;
 use crate::fetch_session::{MAX_SESSIONS, Sessions};
 use crate::handlers::init_producer_id::ProducerIds;
+use crate::handlers::waiting;
 use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::{connection, listener};
@@ -37,6 +38,8 @@ pub struct Deps {
     pub listeners: Vec<TcpListener>,
     pub coordinator: Arc<dyn Coordinator>,
     pub brokers: Arc<dyn Dial<dyn Broker>>,
+    /// The coordinators as owners of groups.
+    pub groups: Arc<dyn Dial<dyn GroupCoordinator>>,
     /// The cluster state, which this gateway has joined as `node`.
     pub cluster: ClusterView,
     pub node: NodeId,
@@ -57,6 +60,7 @@ pub(crate) struct Gateway {
     pub(crate) settings: Settings,
     pub(crate) coordinator: Arc<dyn Coordinator>,
     pub(crate) brokers: Arc<dyn Dial<dyn Broker>>,
+    pub(crate) groups: Arc<dyn Dial<dyn GroupCoordinator>>,
     pub(crate) cluster: ClusterView,
     pub(crate) node: NodeId,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -64,6 +68,8 @@ pub(crate) struct Gateway {
     pub(crate) producer_ids: ProducerIds,
     /// Taken by a request that is large to decode.
     pub(crate) large_requests: Arc<Semaphore>,
+    /// Taken, byte by byte, by requests that wait for other members of a group.
+    pub(crate) waiting: Arc<Semaphore>,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: CancellationToken,
 }
@@ -81,17 +87,19 @@ impl Settings {
 impl Service {
     /// Begins to serve. Connections are tasks of the present runtime.
     pub fn start(deps: Deps) -> Self {
-        let Deps { settings, listeners, coordinator, brokers, cluster, node, entropy, shutdown } = deps;
+        let Deps { settings, listeners, coordinator, brokers, groups, cluster, node, entropy, shutdown } = deps;
         let gateway = Arc::new(Gateway {
             settings,
             coordinator,
             brokers,
+            groups,
             cluster,
             node,
             entropy: Arc::clone(&entropy),
             sessions: Sessions::new(entropy, MAX_SESSIONS),
             producer_ids: ProducerIds::default(),
             large_requests: Arc::new(Semaphore::new(1)),
+            waiting: waiting::room(),
             metrics: Metrics::new(),
             shutdown: shutdown.clone(),
         });

@@ -4,6 +4,7 @@ mod admin;
 mod bad_input;
 mod drain;
 mod fetch;
+mod groups;
 mod kit;
 mod offsets;
 mod pipelining;

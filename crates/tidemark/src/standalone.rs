@@ -141,6 +141,7 @@ async fn start(
         listeners: vec![listener],
         coordinator,
         brokers: Arc::new(Local(broker as _)),
+        groups: Arc::new(Local(Arc::new(control.service.clone()) as _)),
         cluster: view,
         node,
         entropy: host.entropy.clone(),

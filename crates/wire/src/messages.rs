@@ -32,8 +32,8 @@ pub use kafka_wire::{
     offset_for_leader_epoch_response, sync_group_request, sync_group_response,
 };
 pub use kafka_wire::{KafkaMessage, KafkaRequest, KafkaResponse};
-pub use kafka_wire_core::StrBytes;
-use kafka_wire_core::{ApiVersion, DecodeLimits, Decoder, KafkaDecode, KafkaEncode, Uuid as WireUuid};
+use kafka_wire_core::{ApiVersion, DecodeLimits, Decoder, KafkaDecode, KafkaEncode};
+pub use kafka_wire_core::{StrBytes, Uuid as WireUuid};
 use uuid::Uuid;
 
 use crate::api::ApiKey;

@@ -19,7 +19,7 @@ pub(super) fn handle(call: &Call, request: &ApiVersionsRequest) -> Answer {
         return call.reply(&build(|response: &mut ApiVersionsResponse| response.error_code = error));
     }
     tracing::debug!(peer = %call.peer, software = %name, version = %version, "client");
-    call.reply(&api::api_versions())
+    call.reply(&api::api_versions(call.version))
 }
 
 /// A version that does not exist is answered in version 0, with the versions that do (KIP-511).

@@ -1,5 +1,7 @@
 //! Configs as clients see them: a value, where it comes from, and what it would be otherwise.
 
+use std::collections::BTreeMap;
+
 use tidemark_model::Topic;
 use tidemark_model::topic_config::{self, ConfigType, TABLE, TopicConfig};
 
@@ -9,9 +11,10 @@ pub(super) enum Source {
     Topic = 1,
     StaticBroker = 4,
     Default = 5,
+    Group = 8,
 }
 
-/// One config of a topic or of this gateway.
+/// One config of a topic, of a group or of this gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) name: &'static str,
@@ -40,6 +43,45 @@ impl Source {
 /// Every config of a topic, by name.
 pub(super) fn of_topic(topic: &Topic) -> impl Iterator<Item = Entry> {
     TABLE.iter().map(|config| entry(config, topic))
+}
+
+/// A config of a group of the protocol of KIP-848. All are numbers.
+struct GroupConfig {
+    name: &'static str,
+    default: &'static str,
+    documentation: &'static str,
+}
+
+/// By name. Kafka has more, of share and streams groups.
+const GROUP_TABLE: &[GroupConfig] = &[
+    GroupConfig {
+        name: "consumer.heartbeat.interval.ms",
+        default: "5000",
+        documentation: "How often the members of the group are told to send a heartbeat.",
+    },
+    GroupConfig {
+        name: "consumer.session.timeout.ms",
+        default: "45000",
+        documentation: "After how long without a heartbeat a member of the group is taken for dead.",
+    },
+];
+
+/// Every config of a group, by name.
+pub(super) fn of_group(set: &BTreeMap<String, String>) -> impl Iterator<Item = Entry> {
+    GROUP_TABLE.iter().map(|config| {
+        let synonym = |value: &str, source| Synonym { name: config.name, value: value.to_owned(), source };
+        let set = set.get(config.name).map(|value| synonym(value, Source::Group));
+        let shown = set.clone().unwrap_or_else(|| synonym(config.default, Source::Default));
+        Entry {
+            name: config.name,
+            source: shown.source,
+            value: Some(shown.value.clone()),
+            read_only: false,
+            config_type: ConfigType::Int,
+            documentation: config.documentation,
+            synonyms: vec![shown],
+        }
+    })
 }
 
 fn entry(config: &'static TopicConfig, topic: &Topic) -> Entry {

@@ -1,5 +1,6 @@
-//! DescribeConfigs, of topics and of this gateway as a broker.
+//! DescribeConfigs, of topics, of groups and of this gateway as a broker.
 
+use tidemark_model::group::{GroupAnswer, GroupRequest};
 use tidemark_model::topic_config::BROKER_TABLE;
 use tidemark_model::{ClusterState, Role};
 use tidemark_wire::error::ErrorCode;
@@ -12,30 +13,37 @@ use tidemark_wire::messages::{DescribeConfigsRequest, DescribeConfigsResponse, S
 use super::configs::{self, Entry, Source, Synonym};
 use super::{Call, fetch};
 use crate::connection::Answer;
-use crate::metadata;
 use crate::service::Gateway;
+use crate::{error, metadata};
 
 /// Kinds of resources (KIP-133 and later).
 pub(super) const TOPIC: i8 = 2;
 pub(super) const BROKER: i8 = 4;
 const BROKER_LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
-const GROUP: i8 = 32;
+pub(super) const GROUP: i8 = 32;
 
 type Refused = (ErrorCode, String);
 
-pub(super) fn handle(call: &Call, request: &DescribeConfigsRequest) -> Answer {
+pub(super) async fn handle(call: Call, request: DescribeConfigsRequest) -> Answer {
     let state = call.gateway.cluster.current();
+    let mut described = Vec::with_capacity(request.resources.len());
+    for resource in &request.resources {
+        described.push(match resource.resource_type {
+            GROUP => of_group(&call, &resource.resource_name).await,
+            _ => entries(&call.gateway, &state, resource),
+        });
+    }
     call.reply(&build(|response: &mut DescribeConfigsResponse| {
-        for resource in &request.resources {
+        for (resource, described) in request.resources.iter().zip(described) {
             response.results.push(build(|result: &mut DescribeConfigsResult| {
                 result.resource_type = resource.resource_type;
                 result.resource_name = resource.resource_name.clone();
                 result.error_message = None;
-                match entries(&call.gateway, &state, resource) {
+                match described {
                     Ok(entries) => {
                         let entries = entries.into_iter().filter(|entry| is_asked(resource, entry.name));
-                        result.configs = entries.map(|entry| config(entry, request)).collect();
+                        result.configs = entries.map(|entry| config(entry, &request)).collect();
                     }
                     Err((code, message)) => {
                         result.error_code = call.failed(code);
@@ -73,8 +81,19 @@ fn entries(gateway: &Gateway, state: &ClusterState, resource: &DescribeConfigsRe
             Err((ErrorCode::InvalidRequest, "Client metrics subscription name must not be empty".to_owned()))
         }
         CLIENT_METRICS => Ok(Vec::new()),
-        GROUP => Err((ErrorCode::InvalidRequest, "consumer groups are not available yet".to_owned())),
         other => Err((ErrorCode::InvalidRequest, format!("Unsupported resource type: {other}"))),
+    }
+}
+
+/// The configs of a group, which need not exist.
+async fn of_group(call: &Call, group: &str) -> Result<Vec<Entry>, Refused> {
+    if group.is_empty() {
+        return Err((ErrorCode::InvalidRequest, "Group name must not be empty".to_owned()));
+    }
+    let pick = |answer| if let GroupAnswer::DescribeConfigs(configs) = answer { Some(configs) } else { None };
+    match call.ask_anywhere(group, GroupRequest::DescribeConfigs, pick).await {
+        Ok(set) => Ok(configs::of_group(&set).collect()),
+        Err(error) => Err((error::of_group_configs(&error), error.to_string())),
     }
 }
 

@@ -1,14 +1,15 @@
-//! IncrementalAlterConfigs (KIP-339), for topics.
+//! IncrementalAlterConfigs (KIP-339), for topics and groups.
 
 use std::collections::BTreeSet;
 
 use tidemark_model::coordinator::{Changed, ConfigChange, TopicRef};
+use tidemark_model::group::{GroupAnswer, GroupRequest};
 use tidemark_wire::error::ErrorCode;
 use tidemark_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use tidemark_wire::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use tidemark_wire::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, StrBytes, build};
 
-use super::describe_configs::{BROKER, TOPIC, check_broker};
+use super::describe_configs::{BROKER, GROUP, TOPIC, check_broker};
 use super::{Call, control};
 use crate::connection::Answer;
 use crate::{error, metadata};
@@ -36,7 +37,7 @@ pub(super) async fn handle(call: Call, request: IncrementalAlterConfigsRequest) 
         });
     }
     if !request.validate_only {
-        control::seen(&call.gateway, results.iter().flatten()).await;
+        control::seen(&call.gateway, results.iter().flatten().flatten()).await;
     }
     call.reply(&build(|response: &mut IncrementalAlterConfigsResponse| {
         for (resource, result) in request.resources.iter().zip(results) {
@@ -53,13 +54,16 @@ pub(super) async fn handle(call: Call, request: IncrementalAlterConfigsRequest) 
     }))
 }
 
-async fn alter(call: &Call, resource: &AlterConfigsResource, validate_only: bool) -> Result<Changed, Refused> {
+/// The topic as it now is, where it is one that changed.
+async fn alter(call: &Call, resource: &AlterConfigsResource, validate_only: bool) -> Result<Option<Changed>, Refused> {
     let name = resource.resource_name.as_str();
     match resource.resource_type {
         TOPIC if !metadata::is_valid_name(name) => {
             return Err((ErrorCode::InvalidTopicException, format!("Topic name '{name}' is not valid")));
         }
         TOPIC => {}
+        GROUP if name.is_empty() => return invalid("Default group resources are not allowed."),
+        GROUP => {}
         BROKER => {
             if !name.is_empty() {
                 check_broker(&call.gateway, name)?;
@@ -75,11 +79,16 @@ async fn alter(call: &Call, resource: &AlterConfigsResource, validate_only: bool
         return invalid("Error due to duplicate config keys");
     }
     let changes: Vec<ConfigChange> = resource.configs.iter().map(change).collect::<Result<_, _>>()?;
+    if resource.resource_type == GROUP {
+        let pick = |answer| matches!(answer, GroupAnswer::AlterConfigs).then_some(None);
+        let altered = call.ask_anywhere(name, GroupRequest::AlterConfigs { changes, validate_only }, pick);
+        return altered.await.map_err(|error| (error::of_group_configs(&error), error.to_string()));
+    }
     let changed = control::retry(&call.gateway, control::DEFAULT_TIMEOUT, || {
         let topic = TopicRef::Name(name.to_owned());
         call.gateway.coordinator.alter_topic_configs(topic, changes.clone(), validate_only)
     });
-    changed.await.map_err(|error| (error::of_coordinator(&error), error.to_string()))
+    changed.await.map(Some).map_err(|error| (error::of_coordinator(&error), error.to_string()))
 }
 
 fn change(config: &AlterableConfig) -> Result<ConfigChange, Refused> {

@@ -15,9 +15,9 @@ use tidemark_wire::messages::metadata_request::MetadataRequestTopic;
 use tidemark_wire::messages::{
     CreatePartitionsRequest, CreatePartitionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
     DeleteTopicsResponse, DescribeClusterRequest, DescribeClusterResponse, DescribeConfigsRequest,
-    DescribeConfigsResponse, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, InitProducerIdRequest,
-    InitProducerIdResponse, MetadataRequest, MetadataResponse, build, wire_uuid,
+    DescribeConfigsResponse, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse,
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, InitProducerIdRequest, InitProducerIdResponse,
+    MetadataRequest, MetadataResponse, build, wire_uuid,
 };
 
 use super::kit::{Client, Fixture, Shape, topic_id};
@@ -478,28 +478,6 @@ async fn producer_ids_are_never_handed_out_twice() {
 }
 
 #[tokio::test]
-async fn nobody_coordinates_yet_and_clients_are_told_so() {
-    let fixture = Fixture::start(Shape::default()).await;
-    let mut client = fixture.client().await;
-    for (kind, error) in [(0, 15), (1, 42)] {
-        let single = build(|request: &mut FindCoordinatorRequest| {
-            request.key = "my-group".into();
-            request.key_type = kind;
-        });
-        let response: FindCoordinatorResponse = client.call(3, &single).await;
-        assert_eq!((response.error_code, response.node_id), (error, -1));
-        assert!(response.error_message.as_deref().unwrap().contains("not available yet"));
-        let several = build(|request: &mut FindCoordinatorRequest| {
-            request.coordinator_keys = vec!["a".into(), "b".into()];
-            request.key_type = kind;
-        });
-        let response: FindCoordinatorResponse = client.call(6, &several).await;
-        let answers: Vec<_> = response.coordinators.iter().map(|c| (c.key.as_str(), c.error_code)).collect();
-        assert_eq!(answers, [("a", error), ("b", error)]);
-    }
-}
-
-#[tokio::test]
 async fn every_version_can_say_that_it_worked_and_that_it_did_not() {
     let fixture = Fixture::start(Shape::default()).await;
     let mut client = fixture.client().await;
@@ -545,15 +523,5 @@ async fn every_version_can_say_that_it_worked_and_that_it_did_not() {
         let response: IncrementalAlterConfigsResponse = client.call(version, &request).await;
         let codes: Vec<_> = response.responses.iter().map(|t| t.error_code).collect();
         assert_eq!(codes, [0, 3], "version {version}");
-    }
-    for version in 0..=3 {
-        let request = build(|request: &mut FindCoordinatorRequest| request.key = "g".into());
-        let response: FindCoordinatorResponse = client.call(version, &request).await;
-        assert_eq!(response.error_code, 15, "version {version}");
-    }
-    for version in 4..=6 {
-        let request = build(|request: &mut FindCoordinatorRequest| request.coordinator_keys = vec!["g".into()]);
-        let response: FindCoordinatorResponse = client.call(version, &request).await;
-        assert_eq!(response.coordinators[0].error_code, 15, "version {version}");
     }
 }

@@ -4,15 +4,16 @@ mod broker;
 mod bytes;
 mod client;
 mod coordinator;
+mod groups;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Once};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 
 use tidemark_model::{
-    Broker, ClusterState, Dial, Entropy, Journal, JournalId, Node, NodeId, Partition, Record, Replica, Role, Topic,
-    TopicId, TopicPartition, route,
+    Broker, ClusterState, Dial, Entropy, GroupCoordinator, Journal, JournalId, Node, NodeId, Partition, Record,
+    RecordKey, Replica, Role, Slot, SlotId, Topic, TopicId, TopicPartition, route,
 };
 use tidemark_runtime::ClusterView;
 use tokio::net::TcpListener;
@@ -23,6 +24,7 @@ pub(crate) use self::broker::FakeBroker;
 pub(crate) use self::bytes::{Get, Put};
 pub(crate) use self::client::{Client, FetchAnswer, FetchQuery, batch, fetch, produce};
 pub(crate) use self::coordinator::FakeCoordinator;
+pub(crate) use self::groups::FakeGroups;
 use crate::{Deps, Service, Settings};
 
 /// The gateway under test.
@@ -34,6 +36,8 @@ pub(crate) struct Fixture {
     pub(crate) address: SocketAddr,
     pub(crate) brokers: Vec<Arc<FakeBroker>>,
     pub(crate) coordinator: Arc<FakeCoordinator>,
+    /// The coordinators as owners of groups, by id.
+    pub(crate) owners: Vec<Arc<FakeGroups>>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) service: Service,
 }
@@ -44,13 +48,15 @@ pub(crate) struct Shape {
     pub(crate) gateways: i32,
     /// As many journals as brokers, partition n of a topic on journal n modulo that.
     pub(crate) brokers: i32,
+    /// Slot n of the groups is owned by coordinator n modulo this.
+    pub(crate) coordinators: i32,
     pub(crate) settings: Settings,
 }
 
 impl Default for Shape {
     fn default() -> Self {
         let settings = Settings { auto_create_topics: false, max_request_bytes: 1 << 20, max_connections: 100 };
-        Self { gateways: 1, brokers: 1, settings }
+        Self { gateways: 1, brokers: 1, coordinators: 1, settings }
     }
 }
 
@@ -70,6 +76,20 @@ impl Dial<dyn Broker> for Brokers {
         assert_eq!(address, format!("broker-{node}:9201"));
         self.0[&node].clone()
     }
+}
+
+struct Owners(BTreeMap<NodeId, Arc<FakeGroups>>);
+
+impl Dial<dyn GroupCoordinator> for Owners {
+    fn dial(&self, node: NodeId, address: &str) -> Arc<dyn GroupCoordinator> {
+        assert_eq!(address, format!("coordinator-{node}:9401"));
+        self.0[&node].clone()
+    }
+}
+
+/// What says that a coordinator owns a slot.
+pub(crate) fn slot(id: SlotId, owner: i32) -> Record {
+    Record::Slot(Slot { id, epoch: 1, owner: NodeId(owner), incarnation: 1 })
 }
 
 pub(crate) fn topic_id(name: &str) -> TopicId {
@@ -108,6 +128,12 @@ fn cluster(shape: &Shape) -> ClusterState {
         state.upsert(node(Role::Gateway, id, format!("gateway-{id}:9092")));
     }
     state.upsert(node(Role::Storage, 1, "storage-1:9301".into()));
+    for id in 0..shape.coordinators {
+        state.upsert(node(Role::Coordinator, id, format!("coordinator-{id}:9401")));
+    }
+    if shape.coordinators > 0 {
+        (0..route::SLOTS).for_each(|id| state.upsert(slot(SlotId(id), id as i32 % shape.coordinators)));
+    }
     let replicas = vec![Replica { node: NodeId(1), incarnation: 1 }];
     for id in 0..shape.brokers {
         state.upsert(node(Role::Broker, id, format!("broker-{id}:9201")));
@@ -134,6 +160,8 @@ impl Fixture {
         let brokers: BTreeMap<NodeId, Arc<FakeBroker>> =
             (0..shape.brokers).map(|id| (NodeId(id), Arc::default())).collect();
         let coordinator = Arc::new(FakeCoordinator::new(sender, shape.brokers));
+        let owners: BTreeMap<NodeId, Arc<FakeGroups>> =
+            (0..shape.coordinators).map(|id| (NodeId(id), Arc::default())).collect();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -142,12 +170,14 @@ impl Fixture {
             listeners: vec![listener],
             coordinator: coordinator.clone(),
             brokers: Arc::new(Brokers(brokers.clone())),
+            groups: Arc::new(Owners(owners.clone())),
             cluster: view,
             node: ME,
             entropy: Arc::new(Counting::default()),
             shutdown: shutdown.clone(),
         });
-        Self { address, brokers: brokers.into_values().collect(), coordinator, shutdown, service }
+        let (brokers, owners) = (brokers.into_values().collect(), owners.into_values().collect());
+        Self { address, brokers, coordinator, owners, shutdown, service }
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -162,6 +192,28 @@ impl Fixture {
     pub(crate) fn broker(&self) -> &FakeBroker {
         assert_eq!(self.brokers.len(), 1);
         &self.brokers[0]
+    }
+
+    /// The only owner of groups, where there is one.
+    pub(crate) fn owner(&self) -> &FakeGroups {
+        assert_eq!(self.owners.len(), 1);
+        &self.owners[0]
+    }
+
+    /// A group that clients see at a gateway, of many.
+    pub(crate) fn group_at(&self, gateway: NodeId) -> String {
+        let state = self.coordinator.state();
+        let at = |group: &String| route::gateway_for_group(&state, group).unwrap().id == gateway;
+        (0..).map(|n| format!("group-{n}")).find(at).unwrap()
+    }
+
+    /// Makes another coordinator the owner of a group's slot, or nobody.
+    pub(crate) fn move_group(&self, group: &str, owner: Option<i32>) {
+        let id = route::slot_for(group);
+        self.coordinator.change(|state| match owner {
+            Some(owner) => state.upsert(slot(id, owner)),
+            None => state.remove(RecordKey::Slot(id)),
+        });
     }
 
     /// The broker that serves a partition.

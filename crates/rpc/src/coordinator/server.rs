@@ -20,23 +20,18 @@ use crate::proto::coordinator_server::{Coordinator as WireCoordinator, Coordinat
 use crate::transport::{self, ServeError};
 
 /// Serves until `shutdown`, then finishes what is under way. The streams of those who joined end at once: they go on
-/// to another coordinator. Without `groups` it owns none.
+/// to another coordinator.
 pub async fn serve_coordinator(
     listener: TcpListener,
     coordinator: Arc<dyn Coordinator>,
-    groups: Option<Arc<dyn GroupCoordinator>>,
+    groups: Arc<dyn GroupCoordinator>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let server = Server { coordinator, shutdown: shutdown.clone() };
-    let groups = groups.map(|groups| group::server(groups, shutdown.clone()));
+    let groups = group::server(groups, shutdown.clone());
     let service =
         CoordinatorServer::new(server).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
-    let services = Routes::new(service);
-    let services = match groups {
-        Some(groups) => services.add_service(groups),
-        None => services,
-    };
-    transport::serve(listener, services, shutdown).await
+    transport::serve(listener, Routes::new(service).add_service(groups), shutdown).await
 }
 
 struct Server {

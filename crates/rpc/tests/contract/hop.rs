@@ -95,7 +95,7 @@ pub async fn groups_server(groups: Arc<dyn GroupCoordinator>) -> Served {
 async fn coordinators_server(coordinator: Arc<dyn Coordinator>, groups: Arc<dyn GroupCoordinator>) -> Served {
     let (listener, address) = listen().await;
     let shutdown = CancellationToken::new();
-    let serving = serve_coordinator(listener, coordinator, Some(groups), shutdown.clone());
+    let serving = serve_coordinator(listener, coordinator, groups, shutdown.clone());
     Served { address, shutdown, ended: tokio::spawn(async { serving.await.unwrap() }) }
 }
 

@@ -1,0 +1,146 @@
+//! Asks the coordinator that owns a group, and hides that groups move.
+//!
+//! A group's owner changes when coordinators come and go. Clients need not know: a call that was not done, or may be done
+//! twice, is made again where the cluster state then says, for as long as a client is sure to wait. The requests of a
+//! connection stay in their order all the while, since the next begins when this one is answered.
+
+use std::time::Duration;
+
+use tidemark_model::group::{GroupAnswer, GroupCall, GroupRequest};
+use tidemark_model::{ClusterState, GroupError, Slot, route};
+use tidemark_runtime::backoff::Backoff;
+use tokio::time::Instant;
+
+use crate::metrics;
+use crate::service::Gateway;
+
+/// How long a call goes on without an owner that answers. The least patient of the usual clients, franz-go, gives up on a
+/// request after 10 s.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// The first wait before an attempt that follows a failed one, unless the cluster state changes before.
+const RETRY_FIRST: Duration = Duration::from_millis(20);
+/// The longest wait between attempts.
+const RETRY_LIMIT: Duration = Duration::from_millis(500);
+/// How long the answer of an owner that is none any more may be under way.
+const MOVE_GRACE: Duration = Duration::from_millis(500);
+
+/// Whether clients see this gateway as the coordinator of a group.
+pub(crate) fn is_mine(gateway: &Gateway, group: &str) -> bool {
+    route::gateway_for_group(&gateway.cluster.current(), group).is_some_and(|node| node.id == gateway.node)
+}
+
+/// Asks a group's owner, whichever gateway clients see as its coordinator. Errors are for the client.
+pub(crate) async fn ask(gateway: &Gateway, call: GroupCall) -> Result<GroupAnswer, GroupError> {
+    let waits = waits_for_members(&call.request);
+    // What waits for other members is patient until it first fails.
+    let mut until = (!waits).then(|| Instant::now() + PATIENCE);
+    let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LIMIT);
+    loop {
+        let state = gateway.cluster.current();
+        let slot = slot_of(&state, &call.group);
+        let attempt = attempt(gateway, &state, &call);
+        let outcome = tokio::select! {
+            biased;
+            outcome = attempt => outcome,
+            // Another gateway will be asked to go on with it.
+            () = gateway.shutdown.cancelled(), if waits => Err(GroupError::NotCoordinator),
+        };
+        let error = match outcome {
+            Err(error) if may_be_repeated(&error, &call.request) => error,
+            outcome => return outcome,
+        };
+        let until = *until.get_or_insert_with(|| Instant::now() + PATIENCE);
+        let wait = backoff.next(&*gateway.entropy);
+        if Instant::now() + wait >= until || gateway.shutdown.is_cancelled() {
+            metrics::group_call_given_up();
+            tracing::debug!(group = call.group, %error, "the group's owner cannot be asked");
+            return Err(error);
+        }
+        metrics::group_call_repeated();
+        let _ = tokio::time::timeout(wait, moved(gateway, &call.group, slot)).await;
+    }
+}
+
+async fn attempt(gateway: &Gateway, state: &ClusterState, call: &GroupCall) -> Result<GroupAnswer, GroupError> {
+    let slot = slot_of(state, &call.group);
+    let Some(owner) = route::coordinator_for(state, route::slot_for(&call.group)) else {
+        return Err(GroupError::Unavailable("no coordinator owns the group".to_owned()));
+    };
+    let mut answer = gateway.groups.dial(owner.id, &owner.address).call(call.clone());
+    tokio::select! {
+        biased;
+        answer = &mut answer => return answer,
+        () = moved(gateway, &call.group, slot) => {}
+    }
+    // An owner that is paused, or cut off, never answers.
+    let late = || GroupError::TimedOut("the group moved before its owner answered".to_owned());
+    tokio::time::timeout(MOVE_GRACE, answer).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Returns when the owner is another than `slot` says, or alive again.
+async fn moved(gateway: &Gateway, group: &str, slot: Option<Slot>) {
+    let mut states = gateway.cluster.subscribe();
+    if states.wait_for(|state| slot_of(state, group) != slot).await.is_err() {
+        // Nobody follows the cluster state any more: the process is stopping.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The slot of a group, while its owner is alive.
+fn slot_of(state: &ClusterState, group: &str) -> Option<Slot> {
+    let id = route::slot_for(group);
+    route::coordinator_for(state, id).and_then(|_| state.slot(id)).copied()
+}
+
+/// Whether the owner answers when other members have come too.
+fn waits_for_members(request: &GroupRequest) -> bool {
+    matches!(request, GroupRequest::Join(_) | GroupRequest::Sync(_))
+}
+
+/// Whether to ask again after an error: the call was not done, or is the same when it is done twice.
+fn may_be_repeated(error: &GroupError, request: &GroupRequest) -> bool {
+    match error {
+        GroupError::NotCoordinator | GroupError::LoadInProgress | GroupError::Unavailable(_) => true,
+        GroupError::TimedOut(_) => match request {
+            // Without an id each call would make another member.
+            GroupRequest::Join(join) => {
+                !join.member_id.is_empty() || join.instance_id.is_some() || join.requires_member_id
+            }
+            GroupRequest::Sync(_)
+            | GroupRequest::Heartbeat(_)
+            | GroupRequest::CommitOffsets(_)
+            | GroupRequest::FetchOffsets(_)
+            | GroupRequest::DeleteOffsets(_)
+            | GroupRequest::Describe
+            | GroupRequest::DescribeConsumer
+            | GroupRequest::AlterConfigs { .. }
+            | GroupRequest::DescribeConfigs => true,
+            // The second time there is nobody to leave and nothing to delete. And a new assignment is told once: who
+            // hears an error instead asks for it again.
+            GroupRequest::Leave(_) | GroupRequest::Delete | GroupRequest::ConsumerHeartbeat(_) => false,
+        },
+        GroupError::InvalidGroupId
+        | GroupError::GroupIdNotFound(_)
+        | GroupError::NonEmptyGroup
+        | GroupError::GroupSubscribedToTopic
+        | GroupError::GroupMaxSizeReached
+        | GroupError::UnknownMemberId(_)
+        | GroupError::MemberIdRequired(_)
+        | GroupError::IllegalGeneration
+        | GroupError::RebalanceInProgress
+        | GroupError::InconsistentGroupProtocol
+        | GroupError::InvalidSessionTimeout
+        | GroupError::FencedInstanceId
+        | GroupError::FencedMemberEpoch(_)
+        | GroupError::StaleMemberEpoch(_)
+        | GroupError::UnreleasedInstanceId(_)
+        | GroupError::UnsupportedAssignor(_)
+        | GroupError::InvalidRegularExpression(_)
+        | GroupError::OffsetMetadataTooLarge
+        | GroupError::UnstableOffset
+        | GroupError::UnknownTopicOrPartition
+        | GroupError::InvalidConfig(_)
+        | GroupError::InvalidRequest(_)
+        | GroupError::UnsupportedVersion(_) => false,
+    }
+}
