@@ -1,16 +1,16 @@
-//! ListOffsets and OffsetForLeaderEpoch: only the journal's leader knows, so they are routed and nothing else.
+//! ListOffsets, OffsetForLeaderEpoch and DeleteRecords: only the journal's leader knows, so they are routed and nothing else.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, join_all};
-use tidemark_model::broker::{PartitionEpochQuery, PartitionOffsetQuery};
-use tidemark_model::storage::{EpochEnd, EpochQuery, FoundOffset, OffsetQuery};
+use tidemark_model::broker::{PartitionEpochQuery, PartitionOffsetQuery, PartitionRecordDeletion};
+use tidemark_model::storage::{EpochEnd, EpochQuery, FoundOffset, OffsetQuery, RecordDeletion};
 use tidemark_model::{BrokerError, NodeId, Storage, StorageError, TopicPartition};
 
 use crate::locate::{Located, Locator};
 
-/// The two kinds of query differ in what is asked and found; how they travel is the same.
+/// The kinds of query differ in what is asked and found; how they travel is the same.
 trait Query: Sized {
     type Routed: Send;
     type Found: Copy + Send;
@@ -73,6 +73,31 @@ impl Query for PartitionEpochQuery {
     }
 }
 
+impl Query for PartitionRecordDeletion {
+    type Routed = RecordDeletion;
+    type Found = i64;
+
+    fn partition(&self) -> TopicPartition {
+        self.partition
+    }
+
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn routed(self, located: &Located) -> RecordDeletion {
+        let Self { partition, revision, before, timeout } = self;
+        RecordDeletion { journal: located.journal, partition, revision, before, timeout }
+    }
+
+    fn ask(
+        storage: Arc<dyn Storage>,
+        deletions: Vec<RecordDeletion>,
+    ) -> BoxFuture<'static, Vec<Result<i64, StorageError>>> {
+        Box::pin(async move { storage.delete_records(deletions).await })
+    }
+}
+
 pub(crate) async fn list_offsets(
     locator: &Locator,
     queries: Vec<PartitionOffsetQuery>,
@@ -85,6 +110,13 @@ pub(crate) async fn epoch_ends(
     queries: Vec<PartitionEpochQuery>,
 ) -> Vec<Result<EpochEnd, BrokerError>> {
     answer(locator, queries).await
+}
+
+pub(crate) async fn delete_records(
+    locator: &Locator,
+    deletions: Vec<PartitionRecordDeletion>,
+) -> Vec<Result<i64, BrokerError>> {
+    answer(locator, deletions).await
 }
 
 /// What one leader is asked, and where its answers belong.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use tidemark_model::broker::{FetchRequest, Fetched, PartitionEpochQuery, PartitionOffsetQuery, ProduceRequest};
+use tidemark_model::broker::{
+    FetchRequest, Fetched, PartitionEpochQuery, PartitionOffsetQuery, PartitionRecordDeletion, ProduceRequest,
+};
 use tidemark_model::storage::{Appended, EpochEnd, FoundOffset};
 use tidemark_model::{Broker, BrokerError, Clock, ClusterState, Dial, NodeId, Storage};
 use tidemark_segment::Bucket;
@@ -98,5 +100,9 @@ impl Broker for Service {
 
     async fn epoch_ends(&self, queries: Vec<PartitionEpochQuery>) -> Vec<Result<EpochEnd, BrokerError>> {
         offsets::epoch_ends(&self.locator, queries).await
+    }
+
+    async fn delete_records(&self, deletions: Vec<PartitionRecordDeletion>) -> Vec<Result<i64, BrokerError>> {
+        offsets::delete_records(&self.locator, deletions).await
     }
 }

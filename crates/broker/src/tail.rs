@@ -51,6 +51,8 @@ struct Followed {
     /// The stream that feeds the ring.
     stream: u64,
     node: NodeId,
+    /// The log start that the leader was last told of as seen.
+    seen: Option<i64>,
     waiters: Vec<Weak<Notify>>,
     prune_at: usize,
     read_at: Instant,
@@ -138,6 +140,7 @@ impl Tail {
                 version,
                 stream,
                 node: located.leader,
+                seen: None,
                 waiters: Vec::new(),
                 prune_at: WAITERS_BEFORE_PRUNING,
                 read_at: Instant::now(),
@@ -199,6 +202,12 @@ impl Tail {
                     wake(&mut followed.waiters);
                 }
                 let (credit, node) = (followed.ring.take_credit(), followed.node);
+                // From here on nothing below it is read from the ring. Whoever deleted it waits for this word.
+                let log_start_offset = bounds.log_start_offset;
+                let told = followed.seen.replace(log_start_offset) == Some(log_start_offset);
+                if !told {
+                    inner.send(node, TailCommand::Seen { partition: at, log_start_offset });
+                }
                 if credit > 0 {
                     inner.send(node, TailCommand::Credit { partition: at, bytes: credit });
                 }
@@ -213,10 +222,9 @@ impl Tail {
     /// A subscription ended at the leader's side.
     fn ended(&self, stream: u64, at: TopicPartition) {
         let mut inner = self.lock();
-        if inner.partitions.get(&at).is_some_and(|followed| followed.stream == stream)
-            && let Some(mut followed) = inner.partitions.remove(&at)
-        {
-            wake(&mut followed.waiters);
+        if inner.partitions.get(&at).is_some_and(|followed| followed.stream == stream) {
+            // It also tells the leader that nothing of the partition is read from memory any more.
+            inner.forget(at);
         }
     }
 

@@ -8,6 +8,7 @@ mod control;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
@@ -169,6 +170,7 @@ async fn handle(call: Call, request: Request) -> Answer {
         Request::ListGroups(request) => list_groups::handle(call, request).await,
         Request::ApiVersions(request) => api_versions::handle(&call, &request),
         Request::CreateTopics(request) => create_topics::handle(call, request).await,
+        Request::DeleteRecords(request) => delete_records::handle(call, request).await,
         Request::DeleteTopics(request) => delete_topics::handle(call, request).await,
         Request::InitProducerId(request) => init_producer_id::handle(call, request).await,
         Request::OffsetForLeaderEpoch(request) => offset_for_leader_epoch::handle(call, request).await,

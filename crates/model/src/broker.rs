@@ -86,6 +86,16 @@ pub struct PartitionEpochQuery {
     pub leader_epoch: i32,
 }
 
+/// DeleteRecords (KIP-107) of one partition.
+#[derive(Debug, Clone, Copy)]
+pub struct PartitionRecordDeletion {
+    pub partition: TopicPartition,
+    pub revision: u64,
+    /// The offset that becomes the log start; nothing for the high watermark.
+    pub before: Option<i64>,
+    pub timeout: Duration,
+}
+
 /// What is wrong with produced records, in Kafka's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchFault {
@@ -135,4 +145,8 @@ pub trait Broker: Send + Sync {
 
     /// Finds where leader epochs ended, answering each query in its place.
     async fn epoch_ends(&self, queries: Vec<PartitionEpochQuery>) -> Vec<Result<EpochEnd, BrokerError>>;
+
+    /// Deletes records, answering each deletion in its place with the log start there is then. The answer comes when no
+    /// broker serves anything below it any more.
+    async fn delete_records(&self, deletions: Vec<PartitionRecordDeletion>) -> Vec<Result<i64, BrokerError>>;
 }

@@ -152,25 +152,30 @@ pub struct EpochEnd {
     pub end_offset: i64,
 }
 
+/// DeleteRecords (KIP-107): everything below an offset goes.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordDeletion {
+    pub journal: JournalId,
+    pub partition: TopicPartition,
+    pub revision: u64,
+    /// The offset that becomes the log start; nothing for the high watermark.
+    pub before: Option<i64>,
+    /// How long to wait until no broker serves records below it any more.
+    pub timeout: Duration,
+}
+
 /// What a broker asks of its one tail stream to a storage node.
 #[derive(Debug, Clone)]
 pub enum TailCommand {
     /// Send committed batches from `offset` on, as they are committed, up to `credit` bytes.
-    Subscribe {
-        journal: JournalId,
-        partition: TopicPartition,
-        revision: u64,
-        offset: i64,
-        credit: u64,
-    },
+    Subscribe { journal: JournalId, partition: TopicPartition, revision: u64, offset: i64, credit: u64 },
     /// Send this many bytes more.
-    Credit {
-        partition: TopicPartition,
-        bytes: u64,
-    },
-    Unsubscribe {
-        partition: TopicPartition,
-    },
+    Credit { partition: TopicPartition, bytes: u64 },
+    /// Also the answer to [`TailEvent::Ended`]: from now on the broker serves nothing of the partition from memory.
+    Unsubscribe { partition: TopicPartition },
+    /// From now on the broker serves nothing below this log start from memory. Sent for the first bounds of a
+    /// subscription, and whenever they tell of another log start.
+    Seen { partition: TopicPartition, log_start_offset: i64 },
 }
 
 /// What a storage node answers on a tail stream.
@@ -244,6 +249,10 @@ pub trait Storage: Send + Sync {
 
     /// Finds where leader epochs ended, answering each query in its place.
     async fn epoch_ends(&self, queries: Vec<EpochQuery>) -> Vec<Result<EpochEnd, StorageError>>;
+
+    /// Deletes records, answering each deletion in its place with the log start there is then. The answer comes when it is
+    /// durable and no broker that follows the partition serves anything below it.
+    async fn delete_records(&self, deletions: Vec<RecordDeletion>) -> Vec<Result<i64, StorageError>>;
 
     /// A broker's tail stream. It ends with the commands, or with an error when the node cannot go on.
     fn tail(&self, commands: BoxStream<'static, TailCommand>) -> BoxStream<'static, Result<TailEvent, StorageError>>;

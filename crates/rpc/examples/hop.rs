@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures::future::{self, BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tidemark_model::broker::{
-    FetchPartition, FetchRequest, Fetched, Isolation, PartitionEpochQuery, PartitionOffsetQuery, ProducePartition,
-    ProduceRequest,
+    FetchPartition, FetchRequest, Fetched, Isolation, PartitionEpochQuery, PartitionOffsetQuery,
+    PartitionRecordDeletion, ProducePartition, ProduceRequest,
 };
 use tidemark_model::storage::{Acks, Appended, EpochEnd, FoundOffset};
 use tidemark_model::{Batch, Broker, BrokerError, Dial as _, Entropy, NodeId, TopicId, TopicPartition};
@@ -61,6 +61,10 @@ impl Broker for Instantly {
     }
 
     async fn epoch_ends(&self, _queries: Vec<PartitionEpochQuery>) -> Vec<Result<EpochEnd, BrokerError>> {
+        vec![]
+    }
+
+    async fn delete_records(&self, _deletions: Vec<PartitionRecordDeletion>) -> Vec<Result<i64, BrokerError>> {
         vec![]
     }
 }

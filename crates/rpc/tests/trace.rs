@@ -58,6 +58,10 @@ impl Broker for Traces {
         self.0.lock().unwrap().push(current());
         vec![]
     }
+
+    async fn delete_records(&self, _deletions: Vec<PartitionRecordDeletion>) -> Vec<Result<i64, BrokerError>> {
+        vec![]
+    }
 }
 
 fn produce() -> ProduceRequest {

@@ -35,6 +35,8 @@ pub struct Config {
     pub memory_bytes: u64,
     /// Milliseconds that an object stays after nothing refers to it any more.
     pub delete_grace_ms: u64,
+    /// Milliseconds between two looks for records whose retention has ended.
+    pub retention_check_ms: u64,
     pub telemetry: Telemetry,
 }
 
@@ -54,6 +56,7 @@ impl Default for Config {
             wal_file_bytes: 64 << 20,
             memory_bytes: 128 << 20,
             delete_grace_ms: 60_000,
+            retention_check_ms: 300_000,
             telemetry: Telemetry::default(),
         }
     }

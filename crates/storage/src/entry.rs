@@ -14,6 +14,7 @@
 //! | 6 | 1 | manifest edited | tiered through index (8); 1 and `segment` (24) with its size (8), or 0 (1); list of removed: `partition` (20), first offset (8), `segment` (24); list of added: `partition` (20), `run` (68) |
 //! | 7 | 1 | checkpoint written | epoch (4), index (8) |
 //! | 8 | 1 | objects deleted | list of `segment` (24) |
+//! | 10 | 1 | log starts moved | time, milliseconds since the epoch (8); list of: `partition` (20), log start (8) |
 //!
 //! A `run`: `segment` (24), first offset (8), last offset (8), position (8), length (8), largest timestamp (8), leader
 //! epoch (4).
@@ -66,6 +67,8 @@ pub enum Entry {
     CheckpointWritten(CheckpointName),
     /// These objects are not there any more, and never will be again.
     ObjectsDeleted(Vec<SegmentName>),
+    /// Records below these offsets are gone: retention dropped them, or a client's DeleteRecords.
+    LogStartsMoved(LogStarts),
 }
 
 /// Records of a partition, with their offsets, and the way they came.
@@ -74,6 +77,14 @@ pub struct BatchEntry {
     pub partition: TopicPartition,
     pub route: Route,
     pub batch: Batch,
+}
+
+/// Log starts that move at one time. One that would move back, or past the high watermark, does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogStarts {
+    /// When the leader decided it, by its clock: replicas have none of their own.
+    pub time_ms: i64,
+    pub moves: Vec<(TopicPartition, i64)>,
 }
 
 /// The one edit of the manifest: replace exactly these runs by those. Void when a run to be removed is gone.
@@ -118,6 +129,7 @@ pub enum Kind {
     ManifestEdited = 6,
     CheckpointWritten = 7,
     ObjectsDeleted = 8,
+    LogStartsMoved = 10,
 }
 
 /// The version that is written, of every kind.
@@ -132,6 +144,8 @@ const SEGMENT_LEN: usize = 24;
 const ADDED_LEN: usize = 88;
 /// Bytes of a removed run.
 const REMOVED_LEN: usize = 52;
+/// Bytes of a log start that moved.
+const MOVED_LEN: usize = 28;
 
 impl Entry {
     pub fn kind(&self) -> Kind {
@@ -144,6 +158,7 @@ impl Entry {
             Self::ManifestEdited(_) => Kind::ManifestEdited,
             Self::CheckpointWritten(_) => Kind::CheckpointWritten,
             Self::ObjectsDeleted(_) => Kind::ObjectsDeleted,
+            Self::LogStartsMoved(_) => Kind::LogStartsMoved,
         }
     }
 
@@ -160,6 +175,7 @@ impl Entry {
                 8 + 1 + segment + 4 + edit.removed.len() * REMOVED_LEN + 4 + edit.added.len() * ADDED_LEN
             }
             Self::ObjectsDeleted(names) => 4 + names.len() * SEGMENT_LEN,
+            Self::LogStartsMoved(starts) => 8 + 4 + starts.moves.len() * MOVED_LEN,
         }
     }
 
@@ -196,6 +212,14 @@ impl Entry {
                 out.put_u32(names.len() as u32);
                 names.iter().for_each(|name| put_segment(out, *name));
             }
+            Self::LogStartsMoved(LogStarts { time_ms, moves }) => {
+                out.put_i64(*time_ms);
+                out.put_u32(moves.len() as u32);
+                for (partition, log_start) in moves {
+                    put_partition(out, *partition);
+                    out.put_i64(*log_start);
+                }
+            }
         }
     }
 }
@@ -211,6 +235,7 @@ impl Kind {
             6 => Self::ManifestEdited,
             7 => Self::CheckpointWritten,
             8 => Self::ObjectsDeleted,
+            10 => Self::LogStartsMoved,
             _ => return None,
         })
     }

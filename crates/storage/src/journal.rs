@@ -51,6 +51,8 @@ pub(crate) struct Journal {
     failures: AtomicU64,
     /// Something happened that the supervisor acts on.
     pub(crate) supervise: Notify,
+    /// A broker said what it has seen of a log start, or follows a partition no more.
+    pub(crate) seen: Notify,
     /// Something happened that tiering may act on.
     pub(crate) tier: Notify,
     /// Bytes not in the object store at which tiering is told.
@@ -92,6 +94,7 @@ impl Journal {
             wal_max_bytes,
             failures: AtomicU64::new(0),
             supervise: Notify::new(),
+            seen: Notify::new(),
             tier: Notify::new(),
             tier_at,
             health: watch::channel(Err("the journal is being opened".to_owned())).0,

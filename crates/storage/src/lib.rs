@@ -3,11 +3,12 @@
 //! An append meets the modules in this order: the [`service`] finds its [`journal`], which admits it, names it as an
 //! [`entry`], and writes it to the [`wal`] on the [`disk`]; once durable it becomes [`state`], and goes to readers at the
 //! [`tail`]. Others come by offset ([`read`], [`offsets`], [`lookup`]). Behind all of them [`tier`] moves history to the
-//! object store. [`start`] brings a node back from its [`data_dir`] and the bucket.
+//! object store, and [`retention`] and [`deletion`] let its beginning go. [`start`] brings a node back from its [`data_dir`] and the bucket.
 
 mod codec;
 pub mod config;
 pub mod data_dir;
+mod deletion;
 pub mod disk;
 pub mod entry;
 pub mod error;
@@ -16,6 +17,7 @@ mod lookup;
 mod metrics;
 mod offsets;
 mod read;
+mod retention;
 pub mod service;
 mod stamp;
 mod start;

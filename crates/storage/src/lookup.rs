@@ -33,15 +33,15 @@ pub(crate) struct Found {
     pub(crate) timestamp: i64,
 }
 
-/// Finds a record. Nothing when the batch has none such. An error when its records cannot be read.
-pub(crate) fn find(batch: &Batch, wanted: Wanted) -> io::Result<Option<Found>> {
+/// Finds a record at `from` or above. Nothing when the batch has none such. An error when its records cannot be read.
+pub(crate) fn find(batch: &Batch, wanted: Wanted, from: i64) -> io::Result<Option<Found>> {
     if is_stamped(batch) {
         let timestamp = batch.max_timestamp();
         let found = match wanted {
             Wanted::AtLeast(least) => timestamp >= least,
             Wanted::Largest => true,
         };
-        return Ok(found.then_some(Found { offset: batch.base_offset, timestamp }));
+        return Ok(found.then_some(Found { offset: batch.base_offset.max(from), timestamp }));
     }
     let mut records = records(batch)?.take(MAX_DECOMPRESSED);
     let mut largest: Option<Found> = None;
@@ -51,6 +51,9 @@ pub(crate) fn find(batch: &Batch, wanted: Wanted) -> io::Result<Option<Found>> {
             offset: batch.base_offset.saturating_add(offset_delta),
             timestamp: batch.base_timestamp().saturating_add(timestamp_delta),
         };
+        if found.offset < from {
+            continue;
+        }
         match wanted {
             Wanted::AtLeast(least) if found.timestamp >= least => return Ok(Some(found)),
             Wanted::AtLeast(_) => {}

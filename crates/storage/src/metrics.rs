@@ -56,3 +56,13 @@ pub(crate) fn tiering_failed() {
 pub(crate) fn objects_deleted(count: usize) {
     counter!("tidemark_storage_objects_deleted_total").increment(count as u64);
 }
+
+/// A client deleted records of a partition.
+pub(crate) fn records_deleted() {
+    counter!("tidemark_storage_record_deletions_total").increment(1);
+}
+
+/// Retention moved the log starts of partitions.
+pub(crate) fn retention_moved(partitions: usize) {
+    counter!("tidemark_storage_retention_moves_total").increment(partitions as u64);
+}

@@ -7,10 +7,11 @@ use tidemark_model::{Batch, StorageError, TieredRun, TopicPartition};
 use tidemark_segment::{JournalKeys, StoreError};
 
 use crate::disk::off_thread;
+use crate::entry::Run;
 use crate::journal::Journal;
 use crate::journal::core::Core;
 use crate::journal::log::BatchRef;
-use crate::lookup::{self, Wanted};
+use crate::lookup::{self, Found, Wanted};
 use crate::read::{check_epoch, refusal, tiered_run};
 use crate::store::Store;
 use crate::wal::read::{ReadError, Wanted as InWal};
@@ -18,48 +19,135 @@ use crate::wal::read::{ReadError, Wanted as InWal};
 /// How often a lookup is tried again because what it found moved to the object store before it was read.
 const ATTEMPTS: usize = 3;
 
-/// What the state says: the answer, or which batch to look into.
-enum Lead {
-    Answer(FoundOffset),
+/// Batches that one lookup looks into, when their headers promise a timestamp that their records do not have.
+const MAX_LOOKS: usize = 16;
+
+/// A piece of a partition's log, and where it is: a run in the object store, or a batch here.
+struct Part {
+    first_offset: i64,
+    last_offset: i64,
+    max_timestamp: i64,
+    place: Place,
+}
+
+enum Place {
     Memory(Batch),
     Wal(InWal),
     Tiered(TieredRun),
+}
+
+/// Why a part could not be looked into.
+enum Missed {
+    /// It moved to the object store, or in there, meanwhile: look again.
+    Moved,
+    Failed(StorageError),
 }
 
 /// Finds an offset.
 pub(crate) async fn find(journal: &Journal, store: &Store, query: OffsetQuery) -> Result<FoundOffset, StorageError> {
     let OffsetQuery { journal: _, partition, revision, current_leader_epoch, spec } = query;
     journal.wait_for_view(partition, revision).await;
-    let wanted = match spec {
-        OffsetSpec::Timestamp(timestamp) => Wanted::AtLeast(timestamp),
-        _ => Wanted::Largest,
-    };
     for _ in 0..ATTEMPTS {
-        let lead = {
+        let from = {
             let core = journal.lock();
             check_epoch(current_leader_epoch, core.leader_epoch(partition)?)?;
-            core.lead(partition, spec, &store.keys)?
+            if let Some(found) = core.bound(partition, spec)? {
+                return Ok(found);
+            }
+            core.bounds(partition)?.log_start_offset
         };
-        let batch = match lead {
-            Lead::Answer(found) => return Ok(found),
-            Lead::Memory(batch) => batch,
-            Lead::Wal(in_wal) => match journal.read_wal(vec![in_wal]).await {
-                Ok(mut batches) => batches.pop().ok_or_else(|| StorageError::Corrupt("no batch".into()))?,
-                Err(ReadError::Gone) => continue,
-                Err(error) => return Err(refusal(&error)),
-            },
-            Lead::Tiered(run) => match tiered_batch(store, &run, wanted).await {
-                Ok(batch) => batch,
-                Err(StoreError::NotFound(_)) => continue,
-                Err(StoreError::Corrupt { key, why }) => {
-                    return Err(StorageError::Corrupt(format!("object {key}: {why}")));
-                }
-                Err(error) => return Err(StorageError::Unavailable(error.to_string())),
-            },
+        let lookup = Lookup { journal, store, partition };
+        let found = match spec {
+            OffsetSpec::Timestamp(timestamp) => lookup.first_at(timestamp, from).await,
+            _ => lookup.largest(from).await,
         };
-        return look_into(journal, batch, wanted).await;
+        match found {
+            Ok(found) => return Ok(found.unwrap_or(NONE)),
+            Err(Missed::Moved) => {}
+            Err(Missed::Failed(error)) => return Err(error),
+        }
     }
     Err(StorageError::Unavailable(format!("{partition} is being moved to the object store")))
+}
+
+/// A lookup by time. What it finds is at an offset of `from` or above: below is the log start, which may lie in a part.
+struct Lookup<'a> {
+    journal: &'a Journal,
+    store: &'a Store,
+    partition: TopicPartition,
+}
+
+impl Lookup<'_> {
+    async fn first_at(&self, timestamp: i64, mut from: i64) -> Result<Option<FoundOffset>, Missed> {
+        for _ in 0..MAX_LOOKS {
+            let part = self.journal.lock().first_part(self.partition, from, timestamp, &self.store.keys);
+            let Some(part) = part else { return Ok(None) };
+            let end = part.last_offset;
+            if let Some(found) = self.look_into(part, Wanted::AtLeast(timestamp), from).await? {
+                return Ok(Some(found));
+            }
+            from = end + 1;
+        }
+        Ok(None)
+    }
+
+    async fn largest(&self, from: i64) -> Result<Option<FoundOffset>, Missed> {
+        let largest = |from| self.journal.lock().largest_part(self.partition, from, &self.store.keys);
+        let Some(part) = largest(from) else { return Ok(None) };
+        let (whole, end) = (part.first_offset >= from, part.last_offset);
+        let found = self.look_into(part, Wanted::Largest, from).await?;
+        if whole {
+            return Ok(found);
+        }
+        // Its largest timestamp may be below `from`, and that of what follows larger than what is left of it.
+        match (found, largest(end + 1)) {
+            (Some(found), Some(rest)) if found.timestamp >= rest.max_timestamp => Ok(Some(found)),
+            (_, Some(rest)) => self.look_into(rest, Wanted::Largest, from).await,
+            (found, None) => Ok(found),
+        }
+    }
+
+    async fn look_into(&self, part: Part, wanted: Wanted, from: i64) -> Result<Option<FoundOffset>, Missed> {
+        let batches = match part.place {
+            Place::Memory(batch) => vec![batch],
+            Place::Wal(in_wal) => match self.journal.read_wal(vec![in_wal]).await {
+                Ok(batches) => batches,
+                Err(ReadError::Gone) => return Err(Missed::Moved),
+                Err(error) => return Err(Missed::Failed(refusal(&error))),
+            },
+            Place::Tiered(run) => {
+                tiered_batches(self.store, &run, wanted, from).await.map_err(|error| match error {
+                    StoreError::NotFound(_) => Missed::Moved,
+                    StoreError::Corrupt { key, why } => {
+                        Missed::Failed(StorageError::Corrupt(format!("object {key}: {why}")))
+                    }
+                    error => Missed::Failed(StorageError::Unavailable(error.to_string())),
+                })?
+            }
+        };
+        let mut best: Option<FoundOffset> = None;
+        for batch in batches {
+            let leader_epoch = batch.leader_epoch;
+            let base_offset = batch.base_offset;
+            let found = off_thread(&*self.journal.disk, move || lookup::find(&batch, wanted, from)).await;
+            let found = match found {
+                Some(Ok(found)) => found,
+                Some(Err(error)) => {
+                    let why = format!("the records of the batch at {base_offset}: {error}");
+                    return Err(Missed::Failed(StorageError::Corrupt(why)));
+                }
+                None => return Err(Missed::Failed(StorageError::Unavailable("the node is stopping".into()))),
+            };
+            let Some(Found { offset, timestamp }) = found else { continue };
+            if wanted != Wanted::Largest {
+                return Ok(Some(FoundOffset { leader_epoch, offset, timestamp }));
+            }
+            if best.is_none_or(|best| timestamp > best.timestamp) {
+                best = Some(FoundOffset { leader_epoch, offset, timestamp });
+            }
+        }
+        Ok(best)
+    }
 }
 
 /// Where a leader epoch ended.
@@ -76,41 +164,62 @@ pub(crate) async fn epoch_end(journal: &Journal, query: EpochQuery) -> Result<Ep
     })
 }
 
-async fn look_into(journal: &Journal, batch: Batch, wanted: Wanted) -> Result<FoundOffset, StorageError> {
-    let leader_epoch = batch.leader_epoch;
-    let base_offset = batch.base_offset;
-    let found = off_thread(&*journal.disk, move || lookup::find(&batch, wanted)).await;
-    match found {
-        Some(Ok(Some(found))) => Ok(FoundOffset { leader_epoch, offset: found.offset, timestamp: found.timestamp }),
-        // The batch's header promised a timestamp that none of its records has.
-        Some(Ok(None)) => Ok(NONE),
-        Some(Err(error)) => Err(StorageError::Corrupt(format!("the records of the batch at {base_offset}: {error}"))),
-        None => Err(StorageError::Unavailable("the node is stopping".into())),
-    }
-}
-
-/// Reads the one batch of a run that has the record.
-async fn tiered_batch(store: &Store, run: &TieredRun, wanted: Wanted) -> Result<Batch, StoreError> {
+/// Reads the batches of a run that may have the record: one, or two where `from` lies in the run. None when the index says
+/// that nothing from there on has it.
+async fn tiered_batches(store: &Store, run: &TieredRun, wanted: Wanted, from: i64) -> Result<Vec<Batch>, StoreError> {
     let corrupt = |why: &str| StoreError::Corrupt { key: run.object.clone(), why: why.to_owned() };
     let index = store.segment_index(run).await?;
     let indexed = index.run(run.partition).ok_or_else(|| corrupt("its index lacks the partition"))?;
-    let (block, least) = match wanted {
-        Wanted::AtLeast(timestamp) => (indexed.block_at_time(timestamp), timestamp),
-        Wanted::Largest => (indexed.block_at_offset(indexed.max_timestamp_offset), indexed.max_timestamp),
-    };
-    let block = block.ok_or_else(|| corrupt("its index lacks the timestamp"))?;
-    let span = indexed.blocks_span(block..block + 1).ok_or_else(|| corrupt("its index lacks a block"))?;
-    let batches = store.batches(&run.object, indexed, &span).await?;
-    let found = batches.into_iter().find(|batch| batch.max_timestamp() >= least);
-    found.ok_or_else(|| corrupt("a block lacks the timestamp that its index says it has"))
+    let begin = indexed.block_at_offset(from).unwrap_or(indexed.blocks.len());
+    let above = indexed.blocks[begin..].iter().enumerate().map(|(n, block)| (begin + n, block));
+    let mut blocks = Vec::new();
+    match wanted {
+        Wanted::AtLeast(least) => {
+            // The one that `from` lies in may have it below only.
+            let has_it = above.filter(|(_, block)| block.max_timestamp >= least);
+            blocks.extend(has_it.map(|(n, _)| n).take(2));
+        }
+        Wanted::Largest => {
+            let (cut, whole): (Vec<_>, Vec<_>) = above.partition(|(_, block)| block.first_offset < from);
+            blocks.extend(cut.first().map(|(n, _)| *n));
+            // Of equal ones the first: what comes later must be larger.
+            let largest = whole.into_iter().reduce(|a, b| if b.1.max_timestamp > a.1.max_timestamp { b } else { a });
+            blocks.extend(largest.map(|(n, _)| n));
+        }
+    }
+    let mut found = Vec::new();
+    for block in blocks {
+        let span = indexed.blocks_span(block..block + 1).ok_or_else(|| corrupt("its index lacks a block"))?;
+        let batches = store.batches(&run.object, indexed, &span).await?;
+        let above = batches.into_iter().filter(|batch| batch.last_offset() >= from);
+        match wanted {
+            Wanted::AtLeast(least) => {
+                let has_it: Vec<Batch> = above.filter(|batch| batch.max_timestamp() >= least).collect();
+                // Whole batches above `from` have what their headers say: the next block is not needed.
+                let sure = has_it.iter().any(|batch| batch.base_offset >= from);
+                found.extend(has_it);
+                if sure {
+                    break;
+                }
+            }
+            Wanted::Largest => {
+                let (cut, whole): (Vec<_>, Vec<_>) = above.partition(|batch| batch.base_offset < from);
+                found.extend(cut);
+                found
+                    .extend(whole.into_iter().reduce(|a, b| if b.max_timestamp() > a.max_timestamp() { b } else { a }));
+            }
+        }
+    }
+    Ok(found)
 }
 
 const NONE: FoundOffset = FoundOffset { leader_epoch: -1, offset: -1, timestamp: -1 };
 
 impl Core {
-    fn lead(&self, at: TopicPartition, spec: OffsetSpec, keys: &JournalKeys) -> Result<Lead, StorageError> {
+    /// The answer, when the state alone has it.
+    fn bound(&self, at: TopicPartition, spec: OffsetSpec) -> Result<Option<FoundOffset>, StorageError> {
         let bounds = self.bounds(at)?;
-        let found = |offset, leader_epoch| Lead::Answer(FoundOffset { leader_epoch, offset, timestamp: -1 });
+        let found = |offset, leader_epoch| Some(FoundOffset { leader_epoch, offset, timestamp: -1 });
         let state = self.state.partitions.get(&at);
         let epoch_at = |offset| state.and_then(|state| state.epoch_at(offset)).unwrap_or(-1);
         let log = self.slots.get(&at).map(|slot| &slot.log);
@@ -119,62 +228,73 @@ impl Core {
             OffsetSpec::LastStable => found(bounds.last_stable_offset, bounds.leader_epoch),
             OffsetSpec::Earliest => found(bounds.log_start_offset, epoch_at(bounds.log_start_offset)),
             OffsetSpec::EarliestLocal => {
-                let offset = log.and_then(|log| log.first_offset()).unwrap_or(bounds.high_watermark);
+                let first_here = log.and_then(|log| log.first_offset()).unwrap_or(bounds.high_watermark);
+                let offset = first_here.max(bounds.log_start_offset);
                 found(offset, epoch_at(offset))
             }
             OffsetSpec::LatestTiered => match state.and_then(|state| state.runs.last()) {
                 Some(run) => found(run.last_offset, run.leader_epoch),
-                None => Lead::Answer(NONE),
+                None => Some(NONE),
             },
             OffsetSpec::EarliestPendingUpload => {
                 let offset = state.map_or(bounds.log_start_offset, |state| state.tiered_end());
                 found(offset, epoch_at(offset))
             }
-            OffsetSpec::Timestamp(timestamp) => self.first_at(at, timestamp, keys),
-            OffsetSpec::MaxTimestamp => self.largest(at, keys),
+            OffsetSpec::Timestamp(_) | OffsetSpec::MaxTimestamp => None,
         })
     }
 
-    fn first_at(&self, at: TopicPartition, timestamp: i64, keys: &JournalKeys) -> Lead {
-        let has_it = |max_timestamp: i64| max_timestamp >= timestamp;
-        let (runs, refs) = self.parts(at);
-        let run = runs.iter().find(|run| has_it(run.max_timestamp));
-        if let Some(run) = run {
-            return Lead::Tiered(tiered_run(&self.state, at, run, keys));
+    /// The first part that has a record at `from` or above and one with this timestamp or a later one.
+    fn first_part(&self, at: TopicPartition, from: i64, timestamp: i64, keys: &JournalKeys) -> Option<Part> {
+        let wanted = |last_offset: i64, max_timestamp: i64| last_offset >= from && max_timestamp >= timestamp;
+        let (runs, mut refs) = self.parts(at);
+        match runs.iter().find(|run| wanted(run.last_offset, run.max_timestamp)) {
+            Some(run) => Some(self.tiered_part(at, run, keys)),
+            None => refs.find(|batch| wanted(batch.last_offset, batch.max_timestamp)).map(part_here),
         }
-        let batch = refs.into_iter().find(|batch| has_it(batch.max_timestamp));
-        batch.map_or(Lead::Answer(NONE), lead_to)
     }
 
-    fn largest(&self, at: TopicPartition, keys: &JournalKeys) -> Lead {
+    /// Of the parts that have a record at `from` or above the one with the largest timestamp.
+    fn largest_part(&self, at: TopicPartition, from: i64, keys: &JournalKeys) -> Option<Part> {
         let (runs, refs) = self.parts(at);
         // Of equal ones the first: what comes later must be larger.
-        let run = runs.iter().reduce(|best, run| if run.max_timestamp > best.max_timestamp { run } else { best });
-        let batch =
-            refs.into_iter().reduce(|best, batch| if batch.max_timestamp > best.max_timestamp { batch } else { best });
+        let run = runs.iter().filter(|run| run.last_offset >= from);
+        let run = run.reduce(|best, run| if run.max_timestamp > best.max_timestamp { run } else { best });
+        let batch = refs.filter(|batch| batch.last_offset >= from);
+        let batch = batch.reduce(|best, batch| if batch.max_timestamp > best.max_timestamp { batch } else { best });
         match (run, batch) {
-            (Some(run), Some(batch)) if batch.max_timestamp > run.max_timestamp => lead_to(batch),
-            (Some(run), _) => Lead::Tiered(tiered_run(&self.state, at, run, keys)),
-            (None, Some(batch)) => lead_to(batch),
-            (None, None) => Lead::Answer(NONE),
+            (Some(run), Some(batch)) if batch.max_timestamp <= run.max_timestamp => {
+                Some(self.tiered_part(at, run, keys))
+            }
+            (_, Some(batch)) => Some(part_here(batch)),
+            (Some(run), None) => Some(self.tiered_part(at, run, keys)),
+            (None, None) => None,
         }
     }
 
     /// The runs that have to be looked at, and the batches behind them: those here save the object store a request.
-    fn parts(&self, at: TopicPartition) -> (&[crate::entry::Run], Vec<&BatchRef>) {
+    fn parts(&self, at: TopicPartition) -> (&[Run], impl Iterator<Item = &BatchRef>) {
         let log = self.slots.get(&at).map(|slot| &slot.log);
         let first_here = log.and_then(|log| log.first_offset()).unwrap_or(i64::MAX);
         let runs = self.state.partitions.get(&at).map_or(&[][..], |state| &state.runs);
         let tiered = runs.partition_point(|run| run.first_offset < first_here);
         let after = runs[..tiered].last().map_or(-1, |run| run.last_offset);
-        let refs = log.into_iter().flat_map(|log| log.iter()).filter(|batch| batch.base_offset > after).collect();
+        let refs = log.into_iter().flat_map(|log| log.iter()).filter(move |batch| batch.base_offset > after);
         (&runs[..tiered], refs)
+    }
+
+    fn tiered_part(&self, at: TopicPartition, run: &Run, keys: &JournalKeys) -> Part {
+        let Run { first_offset, last_offset, max_timestamp, .. } = *run;
+        let place = Place::Tiered(tiered_run(&self.state, at, run, keys));
+        Part { first_offset, last_offset, max_timestamp, place }
     }
 }
 
-fn lead_to(batch: &BatchRef) -> Lead {
-    match &batch.batch {
-        Some(batch) => Lead::Memory(batch.clone()),
-        None => Lead::Wal(InWal { index: batch.index, location: batch.location }),
-    }
+fn part_here(batch: &BatchRef) -> Part {
+    let place = match &batch.batch {
+        Some(batch) => Place::Memory(batch.clone()),
+        None => Place::Wal(InWal { index: batch.index, location: batch.location }),
+    };
+    let (first_offset, last_offset, max_timestamp) = (batch.base_offset, batch.last_offset, batch.max_timestamp);
+    Part { first_offset, last_offset, max_timestamp, place }
 }

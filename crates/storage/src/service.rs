@@ -7,7 +7,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesOrdered, StreamExt as _};
 use tidemark_model::storage::{
-    AppendRequest, Appended, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, TailCommand, TailEvent,
+    AppendRequest, Appended, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, RecordDeletion,
+    TailCommand, TailEvent,
 };
 use tidemark_model::{Clock, ClusterState, Coordinator, Entropy, JournalId, NodeId, Storage, StorageError};
 use tidemark_segment::Bucket;
@@ -20,7 +21,7 @@ use crate::data_dir::DataDir;
 use crate::error::StartError;
 use crate::journal::Journal;
 use crate::store::Store;
-use crate::{offsets, read, start, tail};
+use crate::{deletion, offsets, read, start, tail};
 
 /// What a storage node is given.
 pub struct Dependencies {
@@ -90,6 +91,10 @@ impl Service {
     async fn epoch_end(&self, query: EpochQuery) -> Result<EpochEnd, StorageError> {
         offsets::epoch_end(self.journal(query.journal)?, query).await
     }
+
+    async fn delete(&self, deletion: RecordDeletion) -> Result<i64, StorageError> {
+        deletion::delete(self.journal(deletion.journal)?, deletion).await
+    }
 }
 
 #[async_trait]
@@ -120,6 +125,10 @@ impl Storage for Service {
 
     async fn epoch_ends(&self, queries: Vec<EpochQuery>) -> Vec<Result<EpochEnd, StorageError>> {
         queries.into_iter().map(|query| self.epoch_end(query)).collect::<FuturesOrdered<_>>().collect().await
+    }
+
+    async fn delete_records(&self, deletions: Vec<RecordDeletion>) -> Vec<Result<i64, StorageError>> {
+        deletions.into_iter().map(|deletion| self.delete(deletion)).collect::<FuturesOrdered<_>>().collect().await
     }
 
     fn tail(&self, commands: BoxStream<'static, TailCommand>) -> BoxStream<'static, Result<TailEvent, StorageError>> {

@@ -15,6 +15,7 @@ use crate::error::StartError;
 use crate::journal::core::Phase;
 use crate::journal::supervise::Opener;
 use crate::journal::{Journal, Parts};
+use crate::retention;
 use crate::service::{Dependencies, Service};
 use crate::state::State;
 use crate::store::Store;
@@ -95,8 +96,12 @@ pub(crate) async fn start(
     let tiering = Tiering::new(journal.clone(), store.clone(), policy(config), entropy);
     let tier_health = tiering.health();
     let stop = CancellationToken::new();
-    let tasks =
-        vec![tokio::spawn(journal.clone().supervise(opener, stop.clone())), tokio::spawn(tiering.run(stop.clone()))];
+    let retention = retention::run(journal.clone(), Duration::from_millis(config.retention_check_ms), stop.clone());
+    let tasks = vec![
+        tokio::spawn(journal.clone().supervise(opener, stop.clone())),
+        tokio::spawn(tiering.run(stop.clone())),
+        tokio::spawn(retention),
+    ];
     Ok(Arc::new(Service { journal, store, tier_health, tasks: Mutex::new(tasks), stop, _data_dir: data_dir }))
 }
 
@@ -160,7 +165,9 @@ async fn restore(
         })?;
         let still_untiered = |named: &Named| match &named.entry {
             crate::entry::Entry::Batch(entry) => {
-                named.id.index > state.tiered_through && state.partitions.contains_key(&entry.partition)
+                let partition = state.partitions.get(&entry.partition);
+                let above = partition.is_some_and(|partition| entry.batch.last_offset() >= partition.log_start);
+                named.id.index > state.tiered_through && above
             }
             _ => false,
         };
@@ -200,8 +207,11 @@ fn check_complete(state: &State, batches: &[(Named, Location)]) -> Result<(), St
     for (named, _) in batches {
         if let crate::entry::Entry::Batch(entry) = &named.entry {
             let tiered = || state.partitions.get(&entry.partition).map_or(0, |partition| partition.tiered_end());
+            let begins = !ends.contains_key(&entry.partition);
             let end = ends.entry(entry.partition).or_insert_with(tiered);
-            if entry.batch.base_offset != *end {
+            // The first may hold the log start.
+            let holds = begins && entry.batch.base_offset < *end && *end < entry.batch.next_offset();
+            if entry.batch.base_offset != *end && !holds {
                 return gap(entry.partition, *end, entry.batch.base_offset);
             }
             *end = entry.batch.next_offset();

@@ -51,6 +51,8 @@ pub struct SegmentState {
 pub struct Effects {
     /// Partitions that are gone.
     pub removed: Vec<TopicPartition>,
+    /// Partitions whose log start is another.
+    pub log_starts_moved: Vec<TopicPartition>,
 }
 
 /// An entry that cannot follow the ones before it. The log is not what a leader wrote: stop.
@@ -101,6 +103,13 @@ impl State {
                 for name in names {
                     self.intents.remove(name);
                     self.garbage.remove(name);
+                }
+            }
+            Entry::LogStartsMoved(starts) => {
+                for (partition, log_start) in &starts.moves {
+                    if self.move_log_start(*partition, *log_start, index) {
+                        effects.log_starts_moved.push(*partition);
+                    }
                 }
             }
         }

@@ -36,6 +36,8 @@ struct News {
     turns: VecDeque<TopicPartition>,
     queued: BTreeSet<TopicPartition>,
     ended: VecDeque<(TopicPartition, StorageError)>,
+    /// The log start that the broker said it has seen, of each subscription.
+    seen: BTreeMap<TopicPartition, i64>,
 }
 
 /// One broker's stream.
@@ -44,6 +46,8 @@ struct Tail {
     commands: BoxStream<'static, TailCommand>,
     mailbox: Arc<Mailbox>,
     subscriptions: BTreeMap<TopicPartition, Subscription>,
+    /// Subscriptions that are over, until the broker says that it knows.
+    leaving: BTreeMap<TopicPartition, Arc<Journal>>,
     /// Subscriptions that wait for the view to have their partition, with the revision that has it.
     waiting: BTreeMap<TopicPartition, (u64, Instant)>,
 }
@@ -84,6 +88,18 @@ impl Mailbox {
         }
     }
 
+    fn saw(&self, at: TopicPartition, log_start: i64) {
+        self.lock().seen.insert(at, log_start);
+    }
+
+    fn has_seen(&self, at: TopicPartition, log_start: i64) -> bool {
+        self.lock().seen.get(&at).is_some_and(|seen| *seen >= log_start)
+    }
+
+    fn forget(&self, at: TopicPartition) {
+        self.lock().seen.remove(&at);
+    }
+
     /// The partition's subscription is over.
     pub(crate) fn end(&self, at: TopicPartition, reason: StorageError) {
         self.lock().ended.push_back((at, reason));
@@ -111,8 +127,14 @@ pub(crate) fn serve(
     journals: Arc<dyn Fn(JournalId) -> Option<Arc<Journal>> + Send + Sync>,
     commands: BoxStream<'static, TailCommand>,
 ) -> BoxStream<'static, Result<TailEvent, StorageError>> {
-    let tail =
-        Tail { journals, commands, mailbox: Arc::default(), subscriptions: BTreeMap::new(), waiting: BTreeMap::new() };
+    let tail = Tail {
+        journals,
+        commands,
+        mailbox: Arc::default(),
+        subscriptions: BTreeMap::new(),
+        leaving: BTreeMap::new(),
+        waiting: BTreeMap::new(),
+    };
     stream::unfold(tail, |mut tail| async move {
         let event = tail.next().await?;
         Some((Ok(event), tail))
@@ -124,7 +146,8 @@ impl Tail {
     async fn next(&mut self) -> Option<TailEvent> {
         loop {
             while let Some((partition, reason)) = self.mailbox.take_ended() {
-                if self.subscriptions.remove(&partition).is_some() {
+                if let Some(subscription) = self.subscriptions.remove(&partition) {
+                    self.leaving.insert(partition, subscription.journal);
                     return Some(TailEvent::Ended { partition, reason });
                 }
             }
@@ -204,6 +227,12 @@ impl Tail {
                 }
             }
             TailCommand::Unsubscribe { partition } => self.unsubscribe(partition),
+            TailCommand::Seen { partition, log_start_offset } => {
+                if let Some(subscription) = self.subscriptions.get(&partition) {
+                    self.mailbox.saw(partition, log_start_offset);
+                    subscription.journal.seen.notify_waiters();
+                }
+            }
         }
         None
     }
@@ -247,7 +276,10 @@ impl Tail {
                 Some(TailEvent::Batches { partition, bounds, batches, aborted: Vec::new() })
             }
             Taken::Ended(reason) => {
-                self.unsubscribe(partition);
+                let journal = subscription.journal.clone();
+                journal.lock().reader_leaves(partition, &self.mailbox);
+                self.subscriptions.remove(&partition);
+                self.leaving.insert(partition, journal);
                 Some(TailEvent::Ended { partition, reason })
             }
         }
@@ -255,8 +287,11 @@ impl Tail {
 
     fn unsubscribe(&mut self, partition: TopicPartition) {
         self.waiting.remove(&partition);
-        if let Some(subscription) = self.subscriptions.remove(&partition) {
-            subscription.journal.lock().remove_reader(partition, &self.mailbox);
+        self.mailbox.forget(partition);
+        let followed = self.subscriptions.remove(&partition).map(|subscription| subscription.journal);
+        for journal in followed.into_iter().chain(self.leaving.remove(&partition)) {
+            journal.lock().remove_reader(partition, &self.mailbox);
+            journal.seen.notify_waiters();
         }
     }
 }
@@ -268,9 +303,8 @@ fn moved(told: Option<Bounds>, now: Bounds) -> bool {
 
 impl Drop for Tail {
     fn drop(&mut self) {
-        for (partition, subscription) in std::mem::take(&mut self.subscriptions) {
-            subscription.journal.lock().remove_reader(partition, &self.mailbox);
-        }
+        let all: Vec<TopicPartition> = self.subscriptions.keys().chain(self.leaving.keys()).copied().collect();
+        all.into_iter().for_each(|partition| self.unsubscribe(partition));
     }
 }
 
@@ -282,7 +316,23 @@ impl Core {
     fn remove_reader(&mut self, at: TopicPartition, mailbox: &Arc<Mailbox>) {
         if let Some(slot) = self.slots.get_mut(&at) {
             slot.readers.retain(|reader| !Arc::ptr_eq(reader, mailbox));
+            slot.leaving.retain(|reader| !Arc::ptr_eq(reader, mailbox));
         }
+    }
+
+    /// The reader is told that its subscription is over.
+    fn reader_leaves(&mut self, at: TopicPartition, mailbox: &Arc<Mailbox>) {
+        self.remove_reader(at, mailbox);
+        if let Some(slot) = self.slots.get_mut(&at) {
+            slot.leaving.push(mailbox.clone());
+        }
+    }
+
+    /// Whether no reader can still be serving anything below `log_start` from its memory.
+    pub(crate) fn all_have_seen(&self, at: TopicPartition, log_start: i64) -> bool {
+        self.slots.get(&at).is_none_or(|slot| {
+            slot.leaving.is_empty() && slot.readers.iter().all(|reader| reader.has_seen(at, log_start))
+        })
     }
 
     /// Committed batches in memory from `offset` on. With any room at all at least one, however large it is.

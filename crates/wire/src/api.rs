@@ -46,6 +46,7 @@ pub const APIS: &[Api] = &[
     Api::new(ApiKey::ApiVersions, 0, 4),
     Api::new(ApiKey::CreateTopics, 2, 7),
     Api::new(ApiKey::DeleteTopics, 1, 6),
+    Api::new(ApiKey::DeleteRecords, 0, 2),
     Api::new(ApiKey::InitProducerId, 0, 5),
     Api::new(ApiKey::OffsetForLeaderEpoch, 2, 4),
     Api::new(ApiKey::DescribeConfigs, 1, 4),

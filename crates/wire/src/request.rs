@@ -7,11 +7,11 @@ use crate::codec::DecodeError;
 use crate::fetch::FetchRequest;
 use crate::messages::{
     ApiVersionsRequest, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, CreatePartitionsRequest,
-    CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest,
-    DescribeGroupsRequest, DescribeTopicPartitionsRequest, FindCoordinatorRequest, HeartbeatRequest,
-    IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
-    OffsetForLeaderEpochRequest, SyncGroupRequest, decode,
+    CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeGroupsRequest, DescribeTopicPartitionsRequest, FindCoordinatorRequest,
+    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetFetchRequest, OffsetForLeaderEpochRequest, SyncGroupRequest, decode,
 };
 use crate::produce::ProduceRequest;
 
@@ -34,6 +34,7 @@ pub enum Request {
     ApiVersions(ApiVersionsRequest),
     CreateTopics(CreateTopicsRequest),
     DeleteTopics(DeleteTopicsRequest),
+    DeleteRecords(DeleteRecordsRequest),
     InitProducerId(InitProducerIdRequest),
     OffsetForLeaderEpoch(OffsetForLeaderEpochRequest),
     DescribeConfigs(DescribeConfigsRequest),
@@ -72,6 +73,7 @@ impl Request {
             ApiKey::ApiVersions => decode(body, version).map(Self::ApiVersions),
             ApiKey::CreateTopics => decode(body, version).map(Self::CreateTopics),
             ApiKey::DeleteTopics => decode(body, version).map(Self::DeleteTopics),
+            ApiKey::DeleteRecords => decode(body, version).map(Self::DeleteRecords),
             ApiKey::InitProducerId => decode(body, version).map(Self::InitProducerId),
             ApiKey::OffsetForLeaderEpoch => decode(body, version).map(Self::OffsetForLeaderEpoch),
             ApiKey::DescribeConfigs => decode(body, version).map(Self::DescribeConfigs),

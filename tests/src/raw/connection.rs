@@ -39,6 +39,7 @@ pub(super) fn is_flexible(key: i16, version: i16) -> bool {
         15 => 5, // DescribeGroups
         16 => 3, // ListGroups
         18 => 3, // ApiVersions
+        21 => 2, // DeleteRecords
         22 => 2, // InitProducerId
         23 => 4, // OffsetForLeaderEpoch
         32 => 4, // DescribeConfigs

@@ -272,6 +272,21 @@ pub fn list_offsets(
     (reader.i16(), reader.i64(), reader.i64())
 }
 
+/// DeleteRecords of one partition: error, low watermark.
+pub fn delete_records(connection: &mut Connection, topic: &str, partition: i32, offset: i64) -> (i16, i64) {
+    let body = Writer::new().compact_array(1).compact_string(topic);
+    let body = body.compact_array(1).i32(partition).i64(offset).tags().tags().i32(30_000).tags();
+    let answer = connection.call(21, 2, &body);
+    let mut reader = Reader::new(&answer);
+    reader.i32();
+    assert_eq!(reader.compact_array(), 1, "topics in the answer");
+    reader.compact_string();
+    assert_eq!(reader.compact_array(), 1, "partitions in the answer");
+    reader.i32();
+    let low_watermark = reader.i64();
+    (reader.i16(), low_watermark)
+}
+
 /// OffsetForLeaderEpoch of one partition: error, epoch, end offset.
 pub fn offset_for_leader_epoch(connection: &mut Connection, topic: &str, epoch: i32) -> (i16, i32, i64) {
     let body = Writer::new().i32(-1).compact_array(1).compact_string(topic);

@@ -4,6 +4,7 @@
 mod batches;
 mod busy;
 mod configs;
+mod deletion;
 mod fetch;
 mod frames;
 mod idempotence;

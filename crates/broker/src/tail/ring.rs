@@ -105,13 +105,19 @@ impl Ring {
         }
         self.aborted.extend(aborted);
         self.bounds = bounds;
+        while let Some(deleted) = self.batches.front().filter(|held| held.batch.last_offset() < bounds.log_start_offset)
+        {
+            self.bytes -= deleted.batch.wire_len() as u64;
+            self.read_up_to = self.read_up_to.max(deleted.end);
+            self.batches.pop_front();
+        }
         Ok(before != (self.next, bounds.last_stable_offset))
     }
 
     /// Batches from the one that holds `offset` on, below `limit`, at most `max_bytes` of them but at least one.
     pub(crate) fn read(&mut self, offset: i64, limit: i64, max_bytes: usize) -> Found {
         let first = self.batches.front().map_or(self.next, |held| held.batch.base_offset);
-        if offset > self.next || offset < first {
+        if offset > self.next || offset < first.max(self.bounds.log_start_offset) {
             return Found::Elsewhere;
         }
         let start = self.batches.partition_point(|held| held.batch.last_offset() < offset);
@@ -226,6 +232,19 @@ mod tests {
         assert_eq!(ring.push(bounds(30), vec![batch(21, 9, 100)], vec![]), Err(Discontinuous), "a hole");
         let newer = Bounds { leader_epoch: 2, ..bounds(30) };
         assert_eq!(ring.push(newer, vec![], vec![]), Err(Discontinuous));
+    }
+
+    #[test]
+    fn what_was_deleted_is_not_read_from_here() {
+        let mut ring = Ring::new(0, bounds(30));
+        ring.push(bounds(30), vec![batch(0, 10, 100), batch(10, 10, 100), batch(20, 10, 100)], vec![]).unwrap();
+        ring.push(Bounds { log_start_offset: 15, ..bounds(30) }, vec![], vec![]).unwrap();
+        assert_eq!(ring.bytes, 200, "the first lies below whole");
+        assert_eq!(offsets(ring.read(14, i64::MAX, 1_000)), [-1]);
+        assert_eq!(offsets(ring.read(15, i64::MAX, 1_000)), [10, 20]);
+        ring.push(Bounds { log_start_offset: 30, ..bounds(30) }, vec![], vec![]).unwrap();
+        assert_eq!(offsets(ring.read(30, i64::MAX, 1_000)), [] as [i64; 0]);
+        assert_eq!(offsets(ring.read(29, i64::MAX, 1_000)), [-1]);
     }
 
     #[test]

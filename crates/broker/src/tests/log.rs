@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _};
 use tidemark_model::storage::{
-    AppendRequest, Appended, Bounds, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, Records,
-    TailCommand, TailEvent,
+    AppendRequest, Appended, Bounds, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, RecordDeletion,
+    Records, TailCommand, TailEvent,
 };
 use tidemark_model::{Batch, JournalId, Storage, StorageError, TieredRun, TopicPartition};
 use tidemark_segment::{Bucket, SegmentName, SegmentWriter};
@@ -202,6 +202,10 @@ impl Storage for Log {
         vec![]
     }
 
+    async fn delete_records(&self, _: Vec<RecordDeletion>) -> Vec<Result<i64, StorageError>> {
+        vec![]
+    }
+
     fn tail(&self, commands: BoxStream<'static, TailCommand>) -> BoxStream<'static, Result<TailEvent, StorageError>> {
         let (events, receiver) = mpsc::unbounded_channel();
         tokio::spawn(take(self.state.clone(), self.subscriptions.clone(), commands, events));
@@ -224,7 +228,7 @@ async fn take(
                 state.publish(partition);
                 subscriptions.send_modify(|all| *all.entry(partition).or_insert(0) += 1);
             }
-            TailCommand::Credit { .. } => {}
+            TailCommand::Credit { .. } | TailCommand::Seen { .. } => {}
             TailCommand::Unsubscribe { partition } => state.subscribers.retain(|(at, _, _)| *at != partition),
         }
     }

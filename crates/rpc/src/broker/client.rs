@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::future::{self, BoxFuture, FutureExt as _};
 use prost::Message as _;
-use tidemark_model::broker::{FetchRequest, Fetched, PartitionEpochQuery, PartitionOffsetQuery, ProduceRequest};
+use tidemark_model::broker::{
+    FetchRequest, Fetched, PartitionEpochQuery, PartitionOffsetQuery, PartitionRecordDeletion, ProduceRequest,
+};
 use tidemark_model::storage::{Appended, EpochEnd, FoundOffset};
 use tidemark_model::{Broker, BrokerError, Entropy};
 use tonic::metadata::MetadataMap;
@@ -74,6 +76,15 @@ impl Broker for RemoteBroker {
         let mut client = self.reads.clone();
         let request = wire::BrokerEpochEndsRequest { queries: all(queries) };
         let response = unary(READ_DEADLINE, request, |request| async move { client.epoch_ends(request).await }).await;
+        spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
+    }
+
+    async fn delete_records(&self, deletions: Vec<PartitionRecordDeletion>) -> Vec<Result<i64, BrokerError>> {
+        let count = deletions.len();
+        let deadline = deletions.iter().map(|deletion| deletion.timeout).max().unwrap_or_default() + HOP_MARGIN;
+        let mut client = self.reads.clone();
+        let request = wire::BrokerDeleteRecordsRequest { deletions: all(deletions) };
+        let response = unary(deadline, request, |request| async move { client.delete_records(request).await }).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 }

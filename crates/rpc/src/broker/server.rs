@@ -48,6 +48,7 @@ impl Methods for Server {
             "Fetch" => unary(request, async move |request| self.fetch(request).await).boxed(),
             "ListOffsets" => unary(request, async move |request| self.list_offsets(request).await).boxed(),
             "EpochEnds" => unary(request, async move |request| self.epoch_ends(request).await).boxed(),
+            "DeleteRecords" => unary(request, async move |request| self.delete_records(request).await).boxed(),
             unknown => future::ready(answer::unknown(unknown)).boxed(),
         }
     }
@@ -80,6 +81,14 @@ impl Server {
     async fn epoch_ends(&self, request: wire::BrokerEpochEndsRequest) -> Result<wire::BrokerEpochEndsResponse, Status> {
         let results = self.broker.epoch_ends(each(request.queries)?).await;
         Ok(wire::BrokerEpochEndsResponse { results: all(results) })
+    }
+
+    async fn delete_records(
+        &self,
+        request: wire::BrokerDeleteRecordsRequest,
+    ) -> Result<wire::BrokerDeleteRecordsResponse, Status> {
+        let results = self.broker.delete_records(each(request.deletions)?).await;
+        Ok(wire::BrokerDeleteRecordsResponse { results: all(results) })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tidemark_model::broker::{
     BatchFault, FetchPartition, FetchRequest, Fetched, Isolation, PartitionEpochQuery, PartitionOffsetQuery,
-    ProducePartition, ProduceRequest,
+    PartitionRecordDeletion, ProducePartition, ProduceRequest,
 };
 use tidemark_model::storage::{Appended, EpochEnd, FoundOffset};
 use tidemark_model::{BrokerError, NodeId};
@@ -14,6 +14,7 @@ use crate::proto as wire;
 outcome!(ProduceResult, produce_result, Appended: Appended, BrokerError);
 outcome!(FetchResult, fetch_result, Fetched: Fetched, BrokerError);
 outcome!(BrokerOffsetResult, broker_offset_result, Found: FoundOffset, BrokerError);
+outcome!(BrokerDeletionResult, broker_deletion_result, LogStartOffset: i64, BrokerError);
 outcome!(BrokerEpochResult, broker_epoch_result, End: EpochEnd, BrokerError);
 
 impl From<ProduceRequest> for wire::ProduceRequest {
@@ -197,6 +198,22 @@ impl TryFrom<wire::PartitionEpochQuery> for PartitionEpochQuery {
     fn try_from(query: wire::PartitionEpochQuery) -> Result<Self, Malformed> {
         let wire::PartitionEpochQuery { partition, revision, current_leader_epoch, leader_epoch } = query;
         Ok(Self { partition: required(partition, "partition")?, revision, current_leader_epoch, leader_epoch })
+    }
+}
+
+impl From<PartitionRecordDeletion> for wire::PartitionRecordDeletion {
+    fn from(PartitionRecordDeletion { partition, revision, before, timeout }: PartitionRecordDeletion) -> Self {
+        Self { partition: Some(partition.into()), revision, before, timeout_ms: to_ms(timeout) }
+    }
+}
+
+impl TryFrom<wire::PartitionRecordDeletion> for PartitionRecordDeletion {
+    type Error = Malformed;
+
+    fn try_from(deletion: wire::PartitionRecordDeletion) -> Result<Self, Malformed> {
+        let wire::PartitionRecordDeletion { partition, revision, before, timeout_ms } = deletion;
+        let (partition, timeout) = (required(partition, "partition")?, from_ms(timeout_ms, "timeout")?);
+        Ok(Self { partition, revision, before, timeout })
     }
 }
 

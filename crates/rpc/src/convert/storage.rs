@@ -3,7 +3,7 @@
 use tidemark_model::route::Route;
 use tidemark_model::storage::{
     Append, AppendRequest, Appended, Bounds, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest,
-    Records, TailCommand, TailEvent,
+    RecordDeletion, Records, TailCommand, TailEvent,
 };
 use tidemark_model::{JournalId, NodeId, StorageError, TieredRun};
 
@@ -14,6 +14,7 @@ use crate::proto as wire;
 outcome!(AppendResult, append_result, Appended: Appended, StorageError);
 outcome!(ReadResponse, read_response, Read: Read, StorageError);
 outcome!(StorageOffsetResult, storage_offset_result, Found: FoundOffset, StorageError);
+outcome!(StorageDeletionResult, storage_deletion_result, LogStartOffset: i64, StorageError);
 outcome!(StorageEpochResult, storage_epoch_result, End: EpochEnd, StorageError);
 
 impl From<AppendRequest> for wire::AppendRequest {
@@ -247,6 +248,27 @@ impl TryFrom<wire::EpochQuery> for EpochQuery {
     }
 }
 
+impl From<RecordDeletion> for wire::RecordDeletion {
+    fn from(RecordDeletion { journal, partition, revision, before, timeout }: RecordDeletion) -> Self {
+        Self { journal: journal.0, partition: Some(partition.into()), revision, before, timeout_ms: to_ms(timeout) }
+    }
+}
+
+impl TryFrom<wire::RecordDeletion> for RecordDeletion {
+    type Error = Malformed;
+
+    fn try_from(deletion: wire::RecordDeletion) -> Result<Self, Malformed> {
+        let wire::RecordDeletion { journal, partition, revision, before, timeout_ms } = deletion;
+        Ok(Self {
+            journal: JournalId(journal),
+            partition: required(partition, "partition")?,
+            revision,
+            before,
+            timeout: from_ms(timeout_ms, "timeout")?,
+        })
+    }
+}
+
 impl From<TailCommand> for wire::TailCommand {
     fn from(command: TailCommand) -> Self {
         use wire::tail_command as w;
@@ -265,6 +287,9 @@ impl From<TailCommand> for wire::TailCommand {
             }
             TailCommand::Unsubscribe { partition } => {
                 w::Command::Unsubscribe(w::Unsubscribe { partition: Some(partition.into()) })
+            }
+            TailCommand::Seen { partition, log_start_offset } => {
+                w::Command::Seen(w::Seen { partition: Some(partition.into()), log_start_offset })
             }
         };
         Self { command: Some(command) }
@@ -289,6 +314,9 @@ impl TryFrom<wire::TailCommand> for TailCommand {
             }
             w::Command::Unsubscribe(w::Unsubscribe { partition }) => {
                 Self::Unsubscribe { partition: required(partition, "partition")? }
+            }
+            w::Command::Seen(w::Seen { partition, log_start_offset }) => {
+                Self::Seen { partition: required(partition, "partition")?, log_start_offset }
             }
         })
     }

@@ -3,10 +3,13 @@
 use async_trait::async_trait;
 use futures::future::{self, BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, StreamExt as _};
-use tidemark_model::broker::{FetchRequest, Fetched, PartitionEpochQuery, PartitionOffsetQuery, ProduceRequest};
+use tidemark_model::broker::{
+    FetchRequest, Fetched, PartitionEpochQuery, PartitionOffsetQuery, PartitionRecordDeletion, ProduceRequest,
+};
 use tidemark_model::group::{GroupAnswer, GroupCall, ListedGroup};
 use tidemark_model::storage::{
-    AppendRequest, Appended, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, TailCommand, TailEvent,
+    AppendRequest, Appended, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, RecordDeletion,
+    TailCommand, TailEvent,
 };
 use tidemark_model::{Broker, BrokerError, GroupCoordinator, GroupError, Storage, StorageError};
 
@@ -43,6 +46,10 @@ impl Broker for Unreachable {
     async fn epoch_ends(&self, queries: Vec<PartitionEpochQuery>) -> Vec<Result<EpochEnd, BrokerError>> {
         self.every(queries.len())
     }
+
+    async fn delete_records(&self, deletions: Vec<PartitionRecordDeletion>) -> Vec<Result<i64, BrokerError>> {
+        self.every(deletions.len())
+    }
 }
 
 #[async_trait]
@@ -61,6 +68,10 @@ impl Storage for Unreachable {
 
     async fn epoch_ends(&self, queries: Vec<EpochQuery>) -> Vec<Result<EpochEnd, StorageError>> {
         self.every(queries.len())
+    }
+
+    async fn delete_records(&self, deletions: Vec<RecordDeletion>) -> Vec<Result<i64, StorageError>> {
+        self.every(deletions.len())
     }
 
     fn tail(&self, _commands: BoxStream<'static, TailCommand>) -> BoxStream<'static, Result<TailEvent, StorageError>> {

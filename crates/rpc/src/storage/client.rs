@@ -10,7 +10,8 @@ use futures::future::{self, BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use prost::Message as _;
 use tidemark_model::storage::{
-    AppendRequest, Appended, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, TailCommand, TailEvent,
+    AppendRequest, Appended, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, RecordDeletion,
+    TailCommand, TailEvent,
 };
 use tidemark_model::{Entropy, Storage, StorageError};
 use tokio_util::sync::CancellationToken;
@@ -82,6 +83,15 @@ impl Storage for RemoteStorage {
         let mut client = self.reads.clone();
         let request = wire::StorageEpochEndsRequest { queries: all(queries) };
         let response = unary(READ_DEADLINE, request, |request| async move { client.epoch_ends(request).await }).await;
+        spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
+    }
+
+    async fn delete_records(&self, deletions: Vec<RecordDeletion>) -> Vec<Result<i64, StorageError>> {
+        let count = deletions.len();
+        let deadline = deletions.iter().map(|deletion| deletion.timeout).max().unwrap_or_default() + HOP_MARGIN;
+        let mut client = self.reads.clone();
+        let request = wire::StorageDeleteRecordsRequest { deletions: all(deletions) };
+        let response = unary(deadline, request, |request| async move { client.delete_records(request).await }).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 

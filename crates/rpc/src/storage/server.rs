@@ -50,6 +50,7 @@ impl Methods for Server {
             "Read" => unary(request, async move |request| self.read(request).await).boxed(),
             "ListOffsets" => unary(request, async move |request| self.list_offsets(request).await).boxed(),
             "EpochEnds" => unary(request, async move |request| self.epoch_ends(request).await).boxed(),
+            "DeleteRecords" => unary(request, async move |request| self.delete_records(request).await).boxed(),
             unknown => future::ready(answer::unknown(unknown)).boxed(),
         }
     }
@@ -84,6 +85,14 @@ impl Server {
     ) -> Result<wire::StorageEpochEndsResponse, Status> {
         let results = self.storage.epoch_ends(each(request.queries)?).await;
         Ok(wire::StorageEpochEndsResponse { results: all(results) })
+    }
+
+    async fn delete_records(
+        &self,
+        request: wire::StorageDeleteRecordsRequest,
+    ) -> Result<wire::StorageDeleteRecordsResponse, Status> {
+        let results = self.storage.delete_records(each(request.deletions)?).await;
+        Ok(wire::StorageDeleteRecordsResponse { results: all(results) })
     }
 
     fn tail(&self, messages: Streaming<wire::TailCommands>) -> BoxStream<'static, Result<wire::TailEvents, Status>> {

@@ -112,6 +112,11 @@ async fn queries_are_answered_each_in_its_place() {
         let end = EpochEnd { leader_epoch: 3, end_offset: 12 };
         assert_eq!(ends, vec![Ok(end), Err(StorageError::FencedEpoch(4).into())]);
         assert!(within("nothing", broker.epoch_ends(vec![])).await.is_empty());
+
+        let timeout = Duration::from_millis(7);
+        let deletion = |before| PartitionRecordDeletion { partition: at(1), revision: 2, before, timeout };
+        let deleted = within("deletions", broker.delete_records(vec![deletion(None), deletion(Some(50))])).await;
+        assert_eq!(deleted, vec![Err(BrokerError::NotServing("moved".into())), Ok(57)]);
     })
     .await;
 }

@@ -178,6 +178,14 @@ impl Broker for Fake {
         };
         queries.into_iter().map(answer).collect()
     }
+
+    async fn delete_records(&self, deletions: Vec<PartitionRecordDeletion>) -> Vec<Result<i64, BrokerError>> {
+        let answer = |deletion: PartitionRecordDeletion| match deletion.before {
+            Some(before) => Ok(before + deletion.timeout.as_millis() as i64),
+            None => Err(BrokerError::NotServing("moved".into())),
+        };
+        deletions.into_iter().map(answer).collect()
+    }
 }
 
 #[async_trait]
@@ -228,6 +236,14 @@ impl Storage for Fake {
 
     async fn epoch_ends(&self, queries: Vec<EpochQuery>) -> Vec<Result<EpochEnd, StorageError>> {
         queries.iter().map(|query| Ok(EpochEnd { leader_epoch: query.leader_epoch, end_offset: 12 })).collect()
+    }
+
+    async fn delete_records(&self, deletions: Vec<RecordDeletion>) -> Vec<Result<i64, StorageError>> {
+        let answer = |deletion: RecordDeletion| match deletion.before {
+            Some(before) => Ok(before + deletion.timeout.as_millis() as i64),
+            None => Err(StorageError::NotLeader("moved".into())),
+        };
+        deletions.into_iter().map(answer).collect()
     }
 
     fn tail(&self, commands: BoxStream<'static, TailCommand>) -> BoxStream<'static, Result<TailEvent, StorageError>> {

@@ -75,6 +75,11 @@ async fn reads_and_queries_are_answered() {
         let query = EpochQuery { journal, partition, revision: 1, current_leader_epoch: None, leader_epoch: 5 };
         let ends = within("epochs", storage.epoch_ends(vec![query])).await;
         assert_eq!(ends, vec![Ok(EpochEnd { leader_epoch: 5, end_offset: 12 })]);
+
+        let timeout = std::time::Duration::from_millis(7);
+        let deletion = |before| RecordDeletion { journal, partition, revision: 1, before, timeout };
+        let deleted = within("deletions", storage.delete_records(vec![deletion(Some(50)), deletion(None)])).await;
+        assert_eq!(deleted, vec![Ok(57), Err(StorageError::NotLeader("moved".into()))]);
     })
     .await;
 }
@@ -94,14 +99,17 @@ async fn a_tail_carries_commands_there_and_events_back_until_the_commands_end() 
         };
         commands.send(subscribe(1)).unwrap();
         commands.send(TailCommand::Credit { partition: at(1), bytes: 9 }).unwrap();
+        commands.send(TailCommand::Seen { partition: at(1), log_start_offset: 3 }).unwrap();
         commands.send(TailCommand::Unsubscribe { partition: at(1) }).unwrap();
         // The stream opens when it is first asked for an event.
         let first = tokio::spawn(async move {
             let event = events.next().await;
             (event, events)
         });
-        until("commands arrive", || fake.commands.lock().unwrap().len() == 3).await;
+        until("commands arrive", || fake.commands.lock().unwrap().len() == 4).await;
         assert_eq!(fake.commands.lock().unwrap()[0], format!("{:?}", subscribe(1)));
+        let seen = TailCommand::Seen { partition: at(1), log_start_offset: 3 };
+        assert_eq!(fake.commands.lock().unwrap()[2], format!("{seen:?}"));
 
         let sender = fake.events.lock().unwrap().clone().unwrap();
         for n in 0..100 {

@@ -6,7 +6,8 @@ use tidemark_model::{Batch, NodeId};
 use tidemark_segment::CheckpointName;
 
 use super::{
-    ADDED_LEN, BatchEntry, Entry, Kind, ManifestEdit, REMOVED_LEN, ROUTE_LEN, Run, RunRef, SEGMENT_LEN, VERSION,
+    ADDED_LEN, BatchEntry, Entry, Kind, LogStarts, MOVED_LEN, ManifestEdit, REMOVED_LEN, ROUTE_LEN, Run, RunRef,
+    SEGMENT_LEN, VERSION,
 };
 use crate::codec::{DecodeError, Fields};
 
@@ -33,6 +34,13 @@ impl Entry {
             Kind::ObjectsDeleted => {
                 let count = fields.count(SEGMENT_LEN)?;
                 Self::ObjectsDeleted((0..count).map(|_| fields.segment()).collect::<Result<_, _>>()?)
+            }
+            Kind::LogStartsMoved => {
+                let time_ms = fields.i64()?;
+                let moves = (0..fields.count(MOVED_LEN)?)
+                    .map(|_| Ok((fields.partition()?, fields.i64()?)))
+                    .collect::<Result<_, DecodeError>>()?;
+                Self::LogStartsMoved(LogStarts { time_ms, moves })
             }
         };
         fields.end()?;

@@ -90,6 +90,8 @@ pub(crate) fn entry() -> impl Strategy<Value = Entry> {
         segment().prop_map(Entry::SegmentIntended),
         any::<(u32, u64)>().prop_map(|(epoch, index)| Entry::CheckpointWritten(CheckpointName { epoch, index })),
         proptest::collection::vec(segment(), 0..5).prop_map(Entry::ObjectsDeleted),
+        (any::<i64>(), proptest::collection::vec((partition(), any::<i64>()), 0..5))
+            .prop_map(|(time_ms, moves)| Entry::LogStartsMoved(LogStarts { time_ms, moves })),
     ]
 }
 
@@ -111,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_decoding_panic(kind in 0u8..10, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn no_bytes_make_decoding_panic(kind in 0u8..20, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = Entry::decode(kind, VERSION, &bytes.into());
     }
 

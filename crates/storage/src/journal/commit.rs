@@ -33,6 +33,10 @@ impl Core {
                 Entry::ManifestEdited(_) => self.forget_tiered(),
                 _ => {}
             }
+            for at in effects.log_starts_moved {
+                let readers = self.slots.get(&at).into_iter().flat_map(|slot| &slot.readers);
+                readers.for_each(|reader| reader.mark(at));
+            }
             for at in effects.removed {
                 for reader in self.slots.remove(&at).into_iter().flat_map(|slot| slot.readers) {
                     reader.end(at, StorageError::UnknownPartition(at));

@@ -47,7 +47,7 @@ pub(crate) struct Core {
     pub(super) untiered: Untiered,
     /// Topics whose deletion is named and not committed.
     pub(super) deleting: BTreeSet<TopicId>,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 /// Whether appends are taken.
@@ -66,6 +66,8 @@ pub(crate) struct Slot {
     pub(crate) log: PartitionLog,
     pub(super) ahead: Option<Box<Ahead>>,
     pub(crate) readers: Vec<Arc<Mailbox>>,
+    /// Readers that were told that their subscription is over and have not said yet that they know.
+    pub(crate) leaving: Vec<Arc<Mailbox>>,
 }
 
 /// A partition as it will be when all that is named is committed. Undone by dropping it.
@@ -221,6 +223,7 @@ impl Core {
         for (at, slot) in &mut self.slots {
             for reader in slot.readers.drain(..) {
                 reader.end(*at, reason.clone());
+                slot.leaving.push(reader);
             }
         }
         self.append_entry(Entry::EpochStarted { node: self.node, wal_incarnation: self.wal_incarnation })

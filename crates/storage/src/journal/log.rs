@@ -91,6 +91,11 @@ impl PartitionLog {
         self.refs.range(at..)
     }
 
+    /// The batches that end at `offset` or behind it.
+    pub(crate) fn starting_at_or_after(&self, offset: i64) -> impl Iterator<Item = &BatchRef> {
+        self.refs.range(self.refs.partition_point(|batch| batch.last_offset < offset)..)
+    }
+
     /// The batches of indexes in `after < index <= through`.
     pub(crate) fn of_indexes(&self, after: u64, through: u64) -> impl Iterator<Item = &BatchRef> {
         let start = self.refs.partition_point(|batch| batch.index <= after);

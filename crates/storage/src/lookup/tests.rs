@@ -81,11 +81,11 @@ pub(crate) fn batch_of(base_offset: i64, timestamps: &[i64], codec: i16) -> Batc
 fn the_record_itself_is_found_in_every_codec() {
     for codec in 0..=4 {
         let batch = batch_of(100, &[50, 40, 70, 60, 70], codec);
-        let at_least = |timestamp| find(&batch, Wanted::AtLeast(timestamp)).unwrap();
+        let at_least = |timestamp| find(&batch, Wanted::AtLeast(timestamp), 0).unwrap();
         assert_eq!(at_least(0), Some(Found { offset: 100, timestamp: 50 }), "codec {codec}");
         assert_eq!(at_least(51), Some(Found { offset: 102, timestamp: 70 }), "codec {codec}");
         assert_eq!(at_least(71), None, "codec {codec}");
-        assert_eq!(find(&batch, Wanted::Largest).unwrap(), Some(Found { offset: 102, timestamp: 70 }));
+        assert_eq!(find(&batch, Wanted::Largest, 0).unwrap(), Some(Found { offset: 102, timestamp: 70 }));
     }
 }
 
@@ -97,14 +97,14 @@ fn snappy_without_framing_is_read_too() {
     let mut body = BytesMut::from(&framed.body()[..HEADER_LEN - PREFIX_LEN]);
     body.put_slice(&raw);
     let batch = Batch::from_body(0, 0, body.freeze()).unwrap();
-    assert_eq!(find(&batch, Wanted::AtLeast(2)).unwrap(), Some(Found { offset: 1, timestamp: 2 }));
+    assert_eq!(find(&batch, Wanted::AtLeast(2), 0).unwrap(), Some(Found { offset: 1, timestamp: 2 }));
 }
 
 #[test]
 fn records_of_a_stamped_batch_have_its_time() {
     let batch = crate::stamp::stamped(&batch_of(100, &[50, 40, 70], 0), 1_000);
-    assert_eq!(find(&batch, Wanted::AtLeast(999)).unwrap(), Some(Found { offset: 100, timestamp: 1_000 }));
-    assert_eq!(find(&batch, Wanted::AtLeast(1_001)).unwrap(), None);
+    assert_eq!(find(&batch, Wanted::AtLeast(999), 0).unwrap(), Some(Found { offset: 100, timestamp: 1_000 }));
+    assert_eq!(find(&batch, Wanted::AtLeast(1_001), 0).unwrap(), None);
 }
 
 proptest! {
@@ -116,7 +116,7 @@ proptest! {
         let at = HEADER_LEN - PREFIX_LEN + at % records;
         body[at] ^= flip;
         let batch = Batch::from_body(0, 0, body.freeze()).unwrap();
-        let _ = find(&batch, Wanted::AtLeast(9));
-        let _ = find(&batch, Wanted::Largest);
+        let _ = find(&batch, Wanted::AtLeast(9), 0);
+        let _ = find(&batch, Wanted::Largest, 0);
     }
 }

@@ -1,3 +1,4 @@
+mod deletion;
 mod sim;
 mod tiered;
 
@@ -342,6 +343,14 @@ impl Tailing {
             TailEvent::Batches { partition, bounds, batches, .. } => {
                 (partition, bounds.high_watermark, bases(&batches))
             }
+            TailEvent::Ended { partition, reason } => panic!("{partition} ended: {reason}"),
+        }
+    }
+
+    /// The log start of the next event.
+    async fn log_start(&mut self) -> i64 {
+        match self.events.next().await.unwrap().unwrap() {
+            TailEvent::Batches { bounds, .. } => bounds.log_start_offset,
             TailEvent::Ended { partition, reason } => panic!("{partition} ended: {reason}"),
         }
     }

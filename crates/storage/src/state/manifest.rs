@@ -2,6 +2,7 @@
 
 use super::{SegmentState, State};
 use crate::entry::{ManifestEdit, RunRef};
+use tidemark_model::TopicPartition;
 use tidemark_segment::SegmentName;
 
 impl State {
@@ -21,6 +22,10 @@ impl State {
             for (partition, run) in added {
                 // The partition's topic may have been deleted while the segment was written.
                 let Some(state) = self.partitions.get_mut(partition) else { continue };
+                // Or its log start moved past the run.
+                if run.last_offset < state.log_start {
+                    continue;
+                }
                 let at = state.runs.partition_point(|other| other.first_offset < run.first_offset);
                 state.runs.insert(at, *run);
                 if let Some(segment) = self.segments.get_mut(&run.segment) {
@@ -31,6 +36,21 @@ impl State {
         if let Some((name, _)) = segment {
             self.drop_if_unused(*name, index);
         }
+    }
+
+    /// Moves a log start and drops the runs that lie below it whole. Whether it moved: it never goes back, nor past the
+    /// high watermark.
+    pub(super) fn move_log_start(&mut self, at: TopicPartition, log_start: i64, index: u64) -> bool {
+        let Some(state) = self.partitions.get_mut(&at) else { return false };
+        let log_start = log_start.min(state.high_watermark);
+        if log_start <= state.log_start {
+            return false;
+        }
+        state.set_log_start(log_start);
+        let below = state.runs.partition_point(|run| run.last_offset < log_start);
+        let dropped: Vec<SegmentName> = state.runs.drain(..below).map(|run| run.segment).collect();
+        dropped.into_iter().for_each(|segment| self.release(segment, index));
+        true
     }
 
     /// One run less is in the segment.

@@ -45,9 +45,19 @@ impl PartitionState {
         }
     }
 
-    /// The offset after the last one that is in the object store, and the log start when none is.
+    /// The offset after the last one that is in the object store, and the log start when none is, or when that is higher.
     pub fn tiered_end(&self) -> i64 {
-        self.runs.last().map_or(self.log_start, |run| run.last_offset + 1)
+        self.runs.last().map_or(self.log_start, |run| self.log_start.max(run.last_offset + 1))
+    }
+
+    /// The epochs that lie below go; the one that the log start is in begins there, as in Kafka's leader epoch cache.
+    pub(super) fn set_log_start(&mut self, log_start: i64) {
+        self.log_start = log_start;
+        let begun = self.epochs.partition_point(|epoch| epoch.start_offset <= log_start);
+        self.epochs.drain(..begun.saturating_sub(1));
+        if let Some(first) = self.epochs.first_mut().filter(|_| begun > 0) {
+            first.start_offset = log_start;
+        }
     }
 
     /// The leader epoch that wrote the record at `offset`.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::entry::tests::{entry, sample_batch};
-use crate::entry::{BatchEntry, ManifestEdit, Run, RunRef};
+use crate::entry::{BatchEntry, LogStarts, ManifestEdit, Run, RunRef};
 
 fn at(topic: u128, partition: i32) -> TopicPartition {
     TopicPartition::new(TopicId(Uuid::from_u128(topic)), partition)
@@ -129,6 +129,40 @@ fn an_edit_replaces_exactly_its_runs_or_is_void() {
     apply(&mut state, 2, Entry::ManifestEdited(again)).unwrap();
     assert_eq!(state.partitions[&at(0, 0)].runs, vec![run(10, 0, 19)], "void: the run was gone");
     assert!(state.garbage.contains_key(&segment(11)), "and its segment is of no use");
+}
+
+fn moved(state: &mut State, to: &[(TopicPartition, i64)]) -> Vec<TopicPartition> {
+    let starts = LogStarts { time_ms: 77, moves: to.to_vec() };
+    apply(state, 2, Entry::LogStartsMoved(starts)).unwrap().log_starts_moved
+}
+
+#[test]
+fn a_log_start_goes_forward_up_to_the_high_watermark_and_takes_whole_runs_along() {
+    let mut state = sample();
+    assert_eq!(moved(&mut state, &[(at(0, 0), 15), (at(9, 9), 3), (at(1, 0), 0)]), [at(0, 0)]);
+    let partition = &state.partitions[&at(0, 0)];
+    assert_eq!((partition.log_start, partition.runs.len()), (15, 1), "part of the run is above");
+    assert_eq!(partition.epochs, [EpochStart { leader_epoch: 2, start_offset: 15 }]);
+    assert_eq!(partition.epoch_end(1, 6), EpochEnd { leader_epoch: 1, end_offset: 15 });
+    assert_eq!(moved(&mut state, &[(at(0, 0), 14)]), []);
+    assert_eq!(moved(&mut state, &[(at(0, 0), 1_000), (at(1, 0), 20)]), [at(0, 0), at(1, 0)]);
+    let partition = &state.partitions[&at(0, 0)];
+    assert_eq!((partition.log_start, partition.tiered_end(), partition.runs.len()), (20, 20, 0));
+    assert_eq!(state.garbage, BTreeMap::from([(segment(9), state.last.index)]), "no run is left in it");
+    assert_eq!(State::decode(&state.encode()), Ok(state));
+}
+
+#[test]
+fn a_run_that_lies_below_a_log_start_is_not_added() {
+    let mut state = sample();
+    apply(&mut state, 2, batch(at(0, 0), 20, 2, (7, 0, 20))).unwrap();
+    moved(&mut state, &[(at(0, 0), 30)]);
+    let added = vec![(at(0, 0), run(12, 20, 29))];
+    let edit =
+        ManifestEdit { tiered_through: state.last.index, segment: Some((segment(12), 500)), removed: vec![], added };
+    apply(&mut state, 2, Entry::ManifestEdited(edit)).unwrap();
+    assert!(state.partitions[&at(0, 0)].runs.is_empty());
+    assert!(state.garbage.contains_key(&segment(12)));
 }
 
 #[test]

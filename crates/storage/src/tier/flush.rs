@@ -38,7 +38,7 @@ impl Tiering {
         let Some(plan) = self.journal.lock().plan(self.attempt, max_bytes) else { return Ok(()) };
         let name = plan.name;
         if plan.runs.is_empty() {
-            // Only batches of topics that are gone.
+            // Only batches that are gone, with their topics or by retention.
             let edit = ManifestEdit { tiered_through: name.last_index, ..ManifestEdit::default() };
             self.journal.append_entry(Entry::ManifestEdited(edit)).await?;
             return Ok(());
@@ -110,9 +110,12 @@ impl Core {
         let name = SegmentName { epoch: self.epoch, first_index: after + 1, last_index, attempt };
         let mut runs = BTreeMap::new();
         for (at, slot) in &self.slots {
+            let log_start = self.state.partitions.get(at).map_or(0, |state| state.log_start);
             let batches: Vec<Planned> = slot
                 .log
                 .of_indexes(after, last_index)
+                // What was deleted before it was tiered never is.
+                .skip_while(|batch| batch.last_offset < log_start)
                 .map(|batch| match &batch.batch {
                     Some(batch) => Planned::Here(batch.clone()),
                     None => Planned::InWal(Wanted { index: batch.index, location: batch.location }),

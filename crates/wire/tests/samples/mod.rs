@@ -36,6 +36,7 @@ fn sample(key: ApiKey, v: i16) -> Bytes {
         ApiKey::ApiVersions => encoded(v, api_versions(v)),
         ApiKey::CreateTopics => encoded(v, create_topics()),
         ApiKey::DeleteTopics => encoded(v, delete_topics(v)),
+        ApiKey::DeleteRecords => encoded(v, delete_records()),
         ApiKey::InitProducerId => encoded(v, init_producer_id()),
         ApiKey::OffsetForLeaderEpoch => encoded(v, offset_for_leader_epoch()),
         ApiKey::DescribeConfigs => encoded(v, describe_configs()),
@@ -94,6 +95,22 @@ fn fetch(v: i16) -> FetchRequest {
                 out.partitions = vec![1, 2, 3];
             })];
         }
+    })
+}
+
+fn delete_records() -> DeleteRecordsRequest {
+    let partition = |index| {
+        build(|out: &mut delete_records_request::DeleteRecordsPartition| {
+            out.partition_index = index;
+            out.offset = 7;
+        })
+    };
+    build(|out: &mut DeleteRecordsRequest| {
+        out.topics = vec![build(|out: &mut delete_records_request::DeleteRecordsTopic| {
+            out.name = "topic".into();
+            out.partitions = (0..3).map(partition).collect();
+        })];
+        out.timeout_ms = 30_000;
     })
 }
 

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tidemark_model::broker::{
-    FetchPartition, FetchRequest, Fetched, PartitionEpochQuery, PartitionOffsetQuery, ProduceRequest,
+    FetchPartition, FetchRequest, Fetched, PartitionEpochQuery, PartitionOffsetQuery, PartitionRecordDeletion,
+    ProduceRequest,
 };
 use tidemark_model::storage::{Appended, EpochEnd, FoundOffset, OffsetSpec};
 use tidemark_model::{Batch, Broker, BrokerError, StorageError, TopicPartition};
@@ -225,5 +226,19 @@ impl Broker for FakeBroker {
             Ok(EpochEnd { leader_epoch: query.leader_epoch, end_offset: state.end(query.partition) })
         };
         queries.iter().map(end).collect()
+    }
+
+    async fn delete_records(&self, deletions: Vec<PartitionRecordDeletion>) -> Vec<Result<i64, BrokerError>> {
+        let state = self.state();
+        let delete = |deletion: &PartitionRecordDeletion| {
+            state.check(deletion.partition)?;
+            let high_watermark = state.high_watermark(deletion.partition);
+            let before = deletion.before.unwrap_or(high_watermark);
+            if !(0..=high_watermark).contains(&before) {
+                return Err(StorageError::OffsetOutOfRange { log_start_offset: 0, high_watermark }.into());
+            }
+            Ok(before)
+        };
+        deletions.iter().map(delete).collect()
     }
 }

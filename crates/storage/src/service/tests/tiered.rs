@@ -6,10 +6,10 @@ use super::*;
 
 /// An object store that is there or not.
 #[derive(Debug, Default)]
-struct Switch(std::sync::atomic::AtomicBool);
+pub(super) struct Switch(std::sync::atomic::AtomicBool);
 
 impl Switch {
-    fn set(&self, down: bool) {
+    pub(super) fn set(&self, down: bool) {
         self.0.store(down, std::sync::atomic::Ordering::Relaxed);
     }
 }
@@ -20,17 +20,17 @@ impl Faults for Switch {
     }
 }
 
-fn tiering(world: &mut World) {
+pub(super) fn tiering(world: &mut World) {
     world.config.segment_bytes = 20_000;
     world.config.segment_ms = 5_000;
 }
 
-async fn segments(world: &World) -> usize {
+pub(super) async fn segments(world: &World) -> usize {
     let objects = world.bucket.list("").await.unwrap();
     objects.iter().filter(|object| object.key.ends_with(".segment")).count()
 }
 
-async fn fill(service: &Service, partition: TopicPartition, count: i32) {
+pub(super) async fn fill(service: &Service, partition: TopicPartition, count: i32) {
     for _ in 0..count {
         append(service, partition, plain(1_000)).await.unwrap();
     }
