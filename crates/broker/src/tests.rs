@@ -191,6 +191,33 @@ async fn a_new_leader_epoch_drops_what_is_in_memory() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_leader_deleted_is_not_served_from_memory_and_the_leader_is_told_so() {
+    let cluster = cluster().await;
+    assert!(cluster.broker.produce(produce(1, 0)).await[0].is_ok());
+    assert_eq!(fetched(&cluster, fetch(0, LONG)).await, Ok(vec![0]));
+    cluster.log.subscribed(at(0)).await;
+    for _ in 0..3 {
+        assert!(cluster.broker.produce(produce(1, 0)).await[0].is_ok());
+    }
+    assert_eq!(fetched(&cluster, fetch(1, LONG)).await, Ok(vec![1, 2, 3]));
+    let seen = |wanted| move |command: &TailCommand| matches!(command, TailCommand::Seen { log_start_offset, .. } if *log_start_offset == wanted);
+    cluster.log.told(seen(0)).await;
+    let reads = cluster.log.reads();
+    cluster.log.delete_before(at(0), 2);
+    cluster.log.told(seen(2)).await;
+    let out = fetched(&cluster, fetch(1, Duration::ZERO)).await;
+    let bounds = StorageError::OffsetOutOfRange { log_start_offset: 2, high_watermark: 4 };
+    assert_eq!(out, Err(BrokerError::Storage(bounds)), "the leader was asked");
+    assert_eq!(cluster.log.reads(), reads + 1);
+    assert_eq!(fetched(&cluster, fetch(2, LONG)).await, Ok(vec![2, 3]));
+    assert_eq!(cluster.log.reads(), reads + 1, "from memory");
+    cluster.log.end_subscriptions();
+    cluster.log.told(|command| matches!(command, TailCommand::Unsubscribe { .. })).await;
+    assert_eq!(fetched(&cluster, fetch(2, LONG)).await, Ok(vec![2, 3]));
+    assert_eq!(cluster.log.reads(), reads + 2, "memory was dropped before the word");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_broken_tail_stream_is_opened_again() {
     let cluster = cluster().await;
     let broker = cluster.broker.clone();

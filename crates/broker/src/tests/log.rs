@@ -28,6 +28,7 @@ type Events = mpsc::UnboundedSender<Result<TailEvent, StorageError>>;
 struct State {
     epoch: i32,
     batches: BTreeMap<TopicPartition, Vec<Batch>>,
+    log_starts: BTreeMap<TopicPartition, i64>,
     appended: Vec<TopicPartition>,
     reads: usize,
     commands: Vec<TailCommand>,
@@ -65,7 +66,8 @@ impl State {
 
     fn bounds(&self, at: TopicPartition) -> Bounds {
         let end = self.end(at);
-        Bounds { leader_epoch: self.epoch, log_start_offset: 0, high_watermark: end, last_stable_offset: end }
+        let log_start_offset = self.log_starts.get(&at).copied().unwrap_or(0);
+        Bounds { leader_epoch: self.epoch, log_start_offset, high_watermark: end, last_stable_offset: end }
     }
 
     fn from(&self, at: TopicPartition, offset: i64) -> Vec<Batch> {
@@ -96,6 +98,7 @@ impl Log {
         let state = State {
             epoch,
             batches: BTreeMap::new(),
+            log_starts: BTreeMap::new(),
             appended: vec![],
             reads: 0,
             commands: vec![],
@@ -132,6 +135,32 @@ impl Log {
         bucket.put_new("segment", segment.chunks.clone()).await.unwrap();
         let run = segment.tiered_runs("segment").remove(0);
         self.state.lock().unwrap().tiered.insert(at, run);
+    }
+
+    /// Moves the log start and tells those who follow.
+    pub(super) fn delete_before(&self, at: TopicPartition, log_start: i64) {
+        let mut state = self.state.lock().unwrap();
+        state.log_starts.insert(at, log_start);
+        let bounds = state.bounds(at);
+        for (_, _, subscriber) in state.subscribers.iter().filter(|(partition, _, _)| *partition == at) {
+            let news = TailEvent::Batches { partition: at, bounds, batches: vec![], aborted: vec![] };
+            let _ = subscriber.send(Ok(news));
+        }
+    }
+
+    /// Ends the subscriptions there are, though their readers do not know yet.
+    pub(super) fn end_subscriptions(&self) {
+        for (partition, _, subscriber) in self.state.lock().unwrap().subscribers.drain(..) {
+            let reason = StorageError::Unavailable("not in memory any more".into());
+            let _ = subscriber.send(Ok(TailEvent::Ended { partition, reason }));
+        }
+    }
+
+    /// Waits until a command was sent.
+    pub(super) async fn told(&self, is_it: impl Fn(&TailCommand) -> bool) {
+        while !self.tail_commands().iter().any(&is_it) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
     }
 
     /// Sends nothing on the streams there are, which stay open.
@@ -174,9 +203,9 @@ impl Storage for Log {
         let mut state = self.state.lock().unwrap();
         state.reads += 1;
         let bounds = state.bounds(request.partition);
-        if !(0..=bounds.high_watermark).contains(&request.offset) {
-            let high_watermark = bounds.high_watermark;
-            return Err(StorageError::OffsetOutOfRange { log_start_offset: 0, high_watermark });
+        let Bounds { log_start_offset, high_watermark, .. } = bounds;
+        if !(log_start_offset..=high_watermark).contains(&request.offset) {
+            return Err(StorageError::OffsetOutOfRange { log_start_offset, high_watermark });
         }
         let records = match state.tiered.get(&request.partition) {
             Some(run) if request.offset <= run.last_offset => Records::Tiered(vec![run.clone()]),

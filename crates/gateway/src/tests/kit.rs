@@ -188,6 +188,14 @@ impl Fixture {
         self.coordinator.put(topic(name, partitions, self.brokers.len() as i32));
     }
 
+    /// Sets a topic's configs.
+    pub(crate) fn configure(&self, name: &str, configs: &[(&str, &str)]) {
+        let partitions = self.coordinator.state().topic_named(name).unwrap().partitions.len();
+        let mut changed = topic(name, partitions as i32, self.brokers.len() as i32);
+        changed.configs = configs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        self.coordinator.put(changed);
+    }
+
     /// The only broker, where there is one.
     pub(crate) fn broker(&self) -> &FakeBroker {
         assert_eq!(self.brokers.len(), 1);

@@ -1,10 +1,12 @@
-//! ListOffsets and OffsetForLeaderEpoch.
+//! ListOffsets, OffsetForLeaderEpoch and DeleteRecords.
 
 use tidemark_model::BrokerError;
+use tidemark_wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use tidemark_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use tidemark_wire::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use tidemark_wire::messages::{
-    ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, build,
+    DeleteRecordsRequest, DeleteRecordsResponse, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
+    OffsetForLeaderEpochResponse, build,
 };
 
 use super::kit::{Fixture, ME, OTHER, Shape, at, batch};
@@ -90,4 +92,40 @@ async fn the_end_of_an_epoch_is_told() {
         assert_eq!((known.error_code, known.leader_epoch, known.end_offset), (0, 4, 1));
         assert_eq!((unknown.error_code, unknown.leader_epoch, unknown.end_offset), (3, -1, -1));
     }
+}
+
+#[tokio::test]
+async fn records_are_deleted_where_the_policy_lets_them() {
+    let fixture = Fixture::start(Shape { gateways: 2, brokers: 2, ..Shape::default() }).await;
+    fixture.topic("t", 20);
+    let (mine, other) = (fixture.partition_of("t", ME), fixture.partition_of("t", OTHER));
+    fixture.broker_of("t", mine).append(at("t", mine), batch("a"));
+    let mut client = fixture.client().await;
+    let delete = |partitions: &[(i32, i64)]| {
+        build(|request: &mut DeleteRecordsRequest| {
+            request.timeout_ms = 1_000;
+            request.topics = vec![build(|topic: &mut DeleteRecordsTopic| {
+                topic.name = "t".into();
+                let partition = |(index, offset): &(i32, i64)| {
+                    build(|partition: &mut DeleteRecordsPartition| {
+                        (partition.partition_index, partition.offset) = (*index, *offset);
+                    })
+                };
+                topic.partitions = partitions.iter().map(partition).collect();
+            })];
+        })
+    };
+    let told = |response: DeleteRecordsResponse| -> Vec<(i32, i16, i64)> {
+        response.topics[0].partitions.iter().map(|p| (p.partition_index, p.error_code, p.low_watermark)).collect()
+    };
+    for version in [0, 2] {
+        let response = client.call(version, &delete(&[(mine, -1), (other, 0), (mine, 2), (mine, 0), (99, 0)])).await;
+        let expected = [(mine, 0, 1), (other, 6, -1), (mine, 1, -1), (mine, 0, 0), (99, 3, -1)];
+        assert_eq!(told(response), expected, "version {version}");
+    }
+    fixture.configure("t", &[("cleanup.policy", "compact")]);
+    assert_eq!(told(client.call(2, &delete(&[(mine, 0)])).await), [(mine, 44, -1)]);
+    fixture.configure("t", &[("cleanup.policy", "compact,delete")]);
+    fixture.broker_of("t", mine).fail(at("t", mine), BrokerError::Unavailable("gone".into()));
+    assert_eq!(told(client.call(2, &delete(&[(mine, 0)])).await), [(mine, 7, -1)]);
 }
