@@ -116,7 +116,7 @@ async fn queries_are_answered_each_in_its_place() {
         let timeout = Duration::from_millis(7);
         let deletion = |before| PartitionRecordDeletion { partition: at(1), revision: 2, before, timeout };
         let deleted = within("deletions", broker.delete_records(vec![deletion(None), deletion(Some(50))])).await;
-        assert_eq!(deleted, vec![Err(BrokerError::NotServing("moved".into())), Ok(57)]);
+        assert_eq!(deleted, vec![Err(BrokerError::Unavailable("moved".into())), Ok(57)]);
     })
     .await;
 }

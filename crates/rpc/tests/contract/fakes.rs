@@ -182,7 +182,7 @@ impl Broker for Fake {
     async fn delete_records(&self, deletions: Vec<PartitionRecordDeletion>) -> Vec<Result<i64, BrokerError>> {
         let answer = |deletion: PartitionRecordDeletion| match deletion.before {
             Some(before) => Ok(before + deletion.timeout.as_millis() as i64),
-            None => Err(BrokerError::NotServing("moved".into())),
+            None => Err(BrokerError::Unavailable("moved".into())),
         };
         deletions.into_iter().map(answer).collect()
     }
