@@ -11,7 +11,7 @@ use tidemark_model::{ClusterUpdate, Coordinator, CoordinatorError, Node, NodeId,
 use uuid::Uuid;
 
 use crate::fakes::Fake;
-use crate::hop::{Proxy, coordinator_at, coordinator_server, listen, until, within};
+use crate::hop::{Proxy, coordinator_at, coordinator_server, nobody, until, within};
 
 async fn either_way<F, Fut>(test: F)
 where
@@ -99,8 +99,7 @@ async fn who_joins_follows_until_it_lets_go() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_coordinator_is_passed_over_and_a_dying_one_left() {
-    let (listener, nobody) = listen().await;
-    drop(listener);
+    let nobody = nobody();
     let (first, second) = (Fake::new(), Fake::new());
     let (one, two) = (coordinator_server(first.clone()).await, coordinator_server(second.clone()).await);
     let proxy = Proxy::to(one.address).await;
@@ -125,8 +124,7 @@ async fn a_dead_coordinator_is_passed_over_and_a_dying_one_left() {
 
 #[tokio::test]
 async fn without_any_coordinator_calls_fail_and_say_where_they_tried() {
-    let (listener, nobody) = listen().await;
-    drop(listener);
+    let nobody = nobody();
     let coordinator = coordinator_at(&[nobody]);
     match within("failure", coordinator.allocate_producer_ids(1)).await {
         Err(CoordinatorError::Unavailable(text)) => assert!(text.contains(&nobody.to_string()), "{text}"),

@@ -12,7 +12,7 @@ use tidemark_model::group::*;
 use tidemark_model::{GroupCoordinator, GroupError};
 use tokio::sync::watch;
 
-use crate::hop::{Proxy, Served, groups_at, groups_server, listen, until, within};
+use crate::hop::{Proxy, Served, groups_at, groups_server, nobody, until, within};
 
 /// Writes down what it is asked, and lets joins wait until it is told.
 #[derive(Debug)]
@@ -236,8 +236,7 @@ async fn a_cut_tells_what_may_have_been_done_from_what_was_not() {
     assert_eq!(within("answer", remote.call(heartbeat(50))).await, Ok(GroupAnswer::Heartbeat));
     assert_eq!(fake.made(), (0..=50).map(|n| n.to_string()).collect::<Vec<_>>(), "nothing is made twice");
 
-    let (listener, nobody) = listen().await;
-    drop(listener);
+    let nobody = nobody();
     let remote = groups_at(nobody);
     // While it connects, and while the peer is left alone.
     for n in 0..50 {

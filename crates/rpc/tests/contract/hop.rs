@@ -57,6 +57,11 @@ pub async fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
+/// Where nobody listens, nor ever will: a port that was just free may be another test's by now.
+pub fn nobody() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 1))
+}
+
 /// A server that stops when this is dropped.
 pub struct Served {
     pub address: SocketAddr,
