@@ -48,6 +48,7 @@ use tidemark_wire::produce::ProduceRequest;
 use tidemark_wire::request::Request;
 use tidemark_wire::{DecodeError, EncodeError};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::admission::Grant;
@@ -68,6 +69,8 @@ pub(crate) struct Call {
     version: i16,
     correlation_id: i32,
     client_id: StrBytes,
+    /// When its turn came.
+    began: Instant,
     peer: SocketAddr,
 }
 
@@ -109,7 +112,8 @@ pub(crate) fn dispatch(
 ) -> Result<BoxFuture<'static, Answer>, Ended> {
     let RequestHeader { api_key: api, api_version: version, correlation_id, client_id } = header;
     let client_id = client_id.unwrap_or_default();
-    let call = Call { gateway: Arc::clone(gateway), api, version, correlation_id, client_id, peer };
+    let mut call =
+        Call { gateway: Arc::clone(gateway), api, version, correlation_id, client_id, began: Instant::now(), peer };
     if !api::speaks(api, version) {
         return match api {
             ApiKey::ApiVersions => Ok(std::future::ready(api_versions::unsupported(call)).boxed()),
@@ -133,6 +137,7 @@ pub(crate) fn dispatch(
             let grant = std::mem::take(grant);
             async move {
                 turn.come().await;
+                call.began = Instant::now();
                 let waiting = Waiting { bytes: body.len(), grant, alone: call.alone(body.len()).await };
                 match call.decoded(Request::decode(api, version, body))? {
                     Request::JoinGroup(request) => join_group::handle(call, request, waiting).await,
@@ -144,6 +149,7 @@ pub(crate) fn dispatch(
         }
         _ => async move {
             turn.come().await;
+            call.began = Instant::now();
             let _alone = call.alone(body.len()).await;
             let request = call.decoded(Request::decode(api, version, body))?;
             handle(call, request).await

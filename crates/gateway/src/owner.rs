@@ -14,9 +14,11 @@ use tokio::time::Instant;
 use crate::metrics;
 use crate::service::Gateway;
 
-/// How long a call goes on without an owner that answers. The least patient of the usual clients, franz-go, gives up on a
-/// request after 10 s.
+/// How long a request goes on without an owner that answers. The least patient of the usual clients, franz-go, gives up on
+/// a request after 10 s.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// What an owner has at least to answer, when the groups of a request that were asked before took all the time.
+const LEAST: Duration = Duration::from_millis(500);
 /// The first wait before an attempt that follows a failed one, unless the cluster state changes before.
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// The longest wait between attempts.
@@ -24,26 +26,45 @@ const RETRY_LIMIT: Duration = Duration::from_millis(500);
 /// How long the answer of an owner that is none any more may be under way.
 const MOVE_GRACE: Duration = Duration::from_millis(500);
 
-/// Whether clients see this gateway as the coordinator of a group.
-pub(crate) fn is_mine(gateway: &Gateway, group: &str) -> bool {
-    route::gateway_for_group(&gateway.cluster.current(), group).is_some_and(|node| node.id == gateway.node)
+/// Which gateways may ask for a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// The one that clients see as the group's coordinator. Another would let what it still tries to do for a client
+    /// overtake what the client does there by now.
+    Coordinator,
+    Any,
 }
 
-/// Asks a group's owner, whichever gateway clients see as its coordinator. Errors are for the client.
-pub(crate) async fn ask(gateway: &Gateway, call: GroupCall) -> Result<GroupAnswer, GroupError> {
+/// Asks a group's owner for a request that came at `began`. Errors are for the client.
+pub(crate) async fn ask(
+    gateway: &Gateway,
+    call: GroupCall,
+    began: Instant,
+    asks: Asks,
+) -> Result<GroupAnswer, GroupError> {
     let waits = waits_for_members(&call.request);
     // What waits for other members is patient until it first fails.
-    let mut until = (!waits).then(|| Instant::now() + PATIENCE);
+    let mut until = (!waits).then_some(began + PATIENCE);
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LIMIT);
     loop {
         let state = gateway.cluster.current();
+        let mine = route::gateway_for_group(&state, &call.group).is_some_and(|node| node.id == gateway.node);
+        if asks == Asks::Coordinator && !mine {
+            return Err(GroupError::NotCoordinator);
+        }
         let slot = slot_of(&state, &call.group);
-        let attempt = attempt(gateway, &state, &call);
+        let deadline = async {
+            match until {
+                Some(until) if !waits => tokio::time::sleep_until(until.max(Instant::now() + LEAST)).await,
+                _ => std::future::pending().await,
+            }
+        };
         let outcome = tokio::select! {
             biased;
-            outcome = attempt => outcome,
+            outcome = attempt(gateway, &state, &call) => outcome,
             // Another gateway will be asked to go on with it.
             () = gateway.shutdown.cancelled(), if waits => Err(GroupError::NotCoordinator),
+            () = deadline => Err(GroupError::TimedOut("the group's owner does not answer".to_owned())),
         };
         let error = match outcome {
             Err(error) if may_be_repeated(&error, &call.request) => error,

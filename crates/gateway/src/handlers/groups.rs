@@ -9,7 +9,7 @@ use tidemark_wire::error::ErrorCode;
 use tidemark_wire::messages::{StrBytes, WireUuid, uuid, wire_uuid};
 
 use super::Call;
-use crate::owner;
+use crate::owner::{self, Asks};
 
 /// What Kafka allows on a group where nothing is forbidden: read, delete, describe, describe configs and alter configs,
 /// each the bit of its code (KIP-430).
@@ -29,15 +29,22 @@ impl Call {
         request: GroupRequest,
         pick: impl FnOnce(GroupAnswer) -> Option<T>,
     ) -> Result<T, GroupError> {
-        if !owner::is_mine(&self.gateway, group) {
-            return Err(GroupError::NotCoordinator);
-        }
-        self.ask_anywhere(group, request, pick).await
+        self.ask_as(Asks::Coordinator, group, request, pick).await
     }
 
     /// As [`Call::ask`], at whichever gateway.
     pub(super) async fn ask_anywhere<T>(
         &self,
+        group: &str,
+        request: GroupRequest,
+        pick: impl FnOnce(GroupAnswer) -> Option<T>,
+    ) -> Result<T, GroupError> {
+        self.ask_as(Asks::Any, group, request, pick).await
+    }
+
+    async fn ask_as<T>(
+        &self,
+        asks: Asks,
         group: &str,
         request: GroupRequest,
         pick: impl FnOnce(GroupAnswer) -> Option<T>,
@@ -48,7 +55,7 @@ impl Call {
             client_host: host(self.peer),
             request,
         };
-        let answer = owner::ask(&self.gateway, call).await?;
+        let answer = owner::ask(&self.gateway, call, self.began, asks).await?;
         pick(answer).ok_or_else(|| GroupError::TimedOut("the coordinator answered something else".to_owned()))
     }
 }

@@ -1,7 +1,7 @@
 //! Who is asked, and that nobody sees a group move.
 
-use tidemark_model::GroupError;
 use tidemark_model::group::{ConsumerHeartbeatAnswer, GroupAnswer, GroupRequest};
+use tidemark_model::{GroupError, RecordKey, Role};
 use tidemark_wire::api::ApiKey;
 use tidemark_wire::messages::find_coordinator_request::FindCoordinatorRequest;
 use tidemark_wire::messages::metadata_request::MetadataRequestTopic;
@@ -159,6 +159,35 @@ async fn without_an_owner_the_client_is_told_in_time() {
     assert_eq!(beat(&mut client, &group).await, 0);
     fixture.move_group(&group, None);
     assert_eq!(beat(&mut client, &group).await, 15);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_is_silent_costs_a_request_for_many_groups_little_more_than_for_one() {
+    let fixture = fixture().await;
+    let mut client = fixture.client().await;
+    let silent: Vec<_> = (0..10_000).map(|_| fixture.owner().hold()).collect();
+    let began = Instant::now();
+    assert_eq!(beat(&mut client, "g").await, 15);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let request = build(|request: &mut DescribeGroupsRequest| request.groups = vec!["g".into(); 1_000]);
+    let response: DescribeGroupsResponse = client.call(6, &request).await;
+    assert!(response.groups.iter().all(|group| group.error_code == 15));
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    drop(silent);
+}
+
+#[tokio::test]
+async fn what_was_tried_for_a_client_is_given_up_when_another_gateway_has_the_group() {
+    let fixture = two().await;
+    let group = fixture.group_at(ME);
+    let (owner, _, _) = owners(&fixture, &group);
+    owner.always(Err(GroupError::Unavailable("away".into())));
+    let mut client = fixture.client().await;
+    let id = client.send(ApiKey::OffsetCommit, 9, &encode(&commit(&group, &[("t", &[(0, 5)])]), 9).unwrap()).await;
+    owner.until(|owner| owner.calls().len() >= 2).await;
+    fixture.coordinator.change(|state| state.remove(RecordKey::Node(Role::Gateway, ME)));
+    let response: OffsetCommitResponse = decode(client.answer(id, ApiKey::OffsetCommit, 9).await, 9).unwrap();
+    assert_eq!(codes(&response), [16]);
 }
 
 #[tokio::test]
