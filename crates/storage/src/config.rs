@@ -50,7 +50,7 @@ impl Default for Config {
             rack: String::new(),
             data_dir: "tidemark-storage".into(),
             object_store: String::new(),
-            segment_bytes: 64 << 20,
+            segment_bytes: 128 << 20,
             segment_ms: 30_000,
             wal_max_bytes: 4 << 30,
             wal_file_bytes: 64 << 20,

@@ -40,6 +40,15 @@ pub(crate) fn segment_written(bytes: u64, took: Duration) {
     histogram!("tidemark_storage_flush_seconds").record(took.as_secs_f64());
 }
 
+/// Runs became fewer.
+pub(crate) fn runs_merged(from: usize, to: usize, bytes: u64, took: Duration) {
+    counter!("tidemark_storage_merges_total").increment(1);
+    counter!("tidemark_storage_merged_runs_total").increment(from as u64);
+    counter!("tidemark_storage_merge_written_runs_total").increment(to as u64);
+    counter!("tidemark_storage_merge_written_bytes_total").increment(bytes);
+    histogram!("tidemark_storage_merge_seconds").record(took.as_secs_f64());
+}
+
 /// A checkpoint is in the object store.
 pub(crate) fn checkpoint_written(bytes: u64, took: Duration) {
     counter!("tidemark_storage_checkpoints_total").increment(1);

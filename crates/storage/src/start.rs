@@ -25,8 +25,9 @@ use crate::wal::files::Files;
 use crate::wal::recovery::{Expected, Recovered, RecoveryError, Survey, survey};
 use crate::wal::writer::{Named, Writer};
 
-/// A checkpoint is due when this many files of the log could be freed by it...
-const CHECKPOINT_FILES: u64 = 4;
+/// A checkpoint is due when this part of the log's size could be freed by it, in percent: rarely enough for the object
+/// store's bill, in time for the log...
+const CHECKPOINT_PERCENT: u64 = 25;
 /// ...or this long after anything changed: a restart then has little to replay.
 const CHECKPOINT_AGE: Duration = Duration::from_secs(600);
 /// The part of the log's size from which on tiering does not wait for anything, in percent.
@@ -230,7 +231,7 @@ fn policy(config: &Config) -> Policy {
     Policy {
         segment_bytes: config.segment_bytes,
         segment_age: Duration::from_millis(config.segment_ms),
-        checkpoint_bytes: config.wal_file_bytes * CHECKPOINT_FILES,
+        checkpoint_bytes: config.wal_max_bytes / 100 * CHECKPOINT_PERCENT,
         checkpoint_age: CHECKPOINT_AGE,
         delete_grace: Duration::from_millis(config.delete_grace_ms),
         wal_pressure_bytes: config.wal_max_bytes / 100 * PRESSURE_PERCENT,

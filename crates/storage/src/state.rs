@@ -42,8 +42,12 @@ pub struct State {
 pub struct SegmentState {
     /// Bytes of the whole object.
     pub size: u64,
+    /// Bytes of the runs that it was made of.
+    pub data: u64,
     /// How many runs of the manifest are in it.
     pub runs: u32,
+    /// Bytes of these.
+    pub live: u64,
 }
 
 /// What an entry did that a leader has to act on.
@@ -127,7 +131,7 @@ impl State {
         let removed: Vec<TopicPartition> = self.partitions_of(topic).map(|(at, _)| *at).collect();
         for at in &removed {
             let runs = self.partitions.remove(at).map(|state| state.runs).unwrap_or_default();
-            runs.iter().for_each(|run| self.release(run.segment, index));
+            runs.iter().for_each(|run| self.release(run, index));
         }
         removed
     }

@@ -1,6 +1,7 @@
 //! The object store as this service uses it: what it puts, reads and deletes there, and nothing else.
 
 use std::future::Future;
+use std::ops::Range;
 
 use bytes::Bytes;
 use tidemark_model::{Batch, TieredRun};
@@ -61,6 +62,12 @@ impl Store {
         self.attempt(Request::List, &self.keys.checkpoints(), Checkpoint::newest(&self.bucket, &self.keys)).await
     }
 
+    /// Deletes one checkpoint, without a listing, which is billed as a PUT.
+    pub(crate) async fn delete_checkpoint(&self, name: CheckpointName) -> Result<(), StoreError> {
+        let key = self.keys.checkpoint(name);
+        self.attempt(Request::Delete, &key, self.bucket.delete(std::slice::from_ref(&key))).await
+    }
+
     pub(crate) async fn delete_checkpoints_before(&self, name: CheckpointName) -> Result<(), StoreError> {
         let delete = Checkpoint::delete_older(&self.bucket, &self.keys, name);
         self.attempt(Request::Delete, &self.keys.checkpoints(), delete).await.map(drop)
@@ -69,6 +76,10 @@ impl Store {
     pub(crate) async fn segment_index(&self, run: &TieredRun) -> Result<SegmentIndex, StoreError> {
         let read = SegmentIndex::read(&self.bucket, &run.object, run.object_size);
         self.attempt(Request::Get, &run.object, read).await
+    }
+
+    pub(crate) async fn range(&self, object: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.attempt(Request::Get, object, self.bucket.get_range(object, range)).await
     }
 
     /// Reads batches of a run that is indexed so.

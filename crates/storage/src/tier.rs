@@ -1,13 +1,14 @@
 //! Tiering: committed batches become segments in the object store, the state becomes checkpoints, and what lies behind
 //! both leaves the write-ahead log.
 //!
-//! One loop does one thing at a time: [`flush`], [`checkpoint`], [`janitor`]. Each step is an entry of the journal, so
+//! One loop does one thing at a time: [`flush`], [`checkpoint`], [`merge`], [`janitor`]. Each step is an entry of the journal, so
 //! whatever a crash leaves undone the next leader finds in the state. An object store that is slow or gone only makes the
 //! loop wait; the write-ahead log grows meanwhile, up to its limit.
 
 mod checkpoint;
 mod flush;
 mod janitor;
+mod merge;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use tidemark_model::{Entropy, StorageError};
 use tidemark_runtime::backoff::Backoff;
-use tidemark_segment::{SegmentName, StoreError};
+use tidemark_segment::{CheckpointName, SegmentName, StoreError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +62,9 @@ pub(crate) struct Tiering {
     garbage_since: Option<Instant>,
     /// Objects that nobody should read any more, with when they may be deleted.
     doomed: BTreeMap<SegmentName, Instant>,
+    merging: merge::Merging,
+    /// The newest checkpoint that this loop wrote, when all before it are deleted.
+    last_checkpoint: Option<CheckpointName>,
     health: watch::Sender<Result<(), String>>,
 }
 
@@ -94,6 +98,8 @@ impl Tiering {
             changed: Some(now),
             garbage_since: None,
             doomed,
+            merging: merge::Merging::new(now),
+            last_checkpoint: None,
             health: watch::channel(Ok(())).0,
         }
     }
@@ -150,12 +156,15 @@ impl Tiering {
             self.flush().await?;
             return Ok(true);
         }
+        if self.merging.due().is_some_and(|due| due <= now) && !self.under_pressure() && self.merge().await? {
+            return Ok(true);
+        }
         self.clean_up().await
     }
 
     fn next_due(&self) -> Option<Instant> {
         let cleaning = self.doomed.values().min().copied();
-        [self.flush_due(), self.checkpoint_due(), cleaning].into_iter().flatten().min()
+        [self.flush_due(), self.checkpoint_due(), self.merging.due(), cleaning].into_iter().flatten().min()
     }
 
     fn flush_due(&self) -> Option<Instant> {

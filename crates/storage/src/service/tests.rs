@@ -1,4 +1,5 @@
 mod deletion;
+mod merging;
 mod sim;
 mod tiered;
 

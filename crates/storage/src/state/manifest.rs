@@ -1,7 +1,7 @@
 //! The manifest: which runs hold a partition's tiered offsets, and which segments the runs are in.
 
 use super::{SegmentState, State};
-use crate::entry::{ManifestEdit, RunRef};
+use crate::entry::{ManifestEdit, Run, RunRef};
 use tidemark_model::TopicPartition;
 use tidemark_segment::SegmentName;
 
@@ -13,7 +13,8 @@ impl State {
         self.tiered_through = self.tiered_through.max(*tiered_through);
         if let Some((name, size)) = segment {
             self.intents.remove(name);
-            self.segments.insert(*name, SegmentState { size: *size, runs: 0 });
+            let data = added.iter().map(|(_, run)| run.length).fold(0, u64::saturating_add);
+            self.segments.insert(*name, SegmentState { size: *size, data, runs: 0, live: 0 });
         }
         if removed.iter().all(|run| self.run_position(run).is_some()) {
             for run in removed {
@@ -30,6 +31,7 @@ impl State {
                 state.runs.insert(at, *run);
                 if let Some(segment) = self.segments.get_mut(&run.segment) {
                     segment.runs += 1;
+                    segment.live = segment.live.saturating_add(run.length);
                 }
             }
         }
@@ -48,17 +50,18 @@ impl State {
         }
         state.set_log_start(log_start);
         let below = state.runs.partition_point(|run| run.last_offset < log_start);
-        let dropped: Vec<SegmentName> = state.runs.drain(..below).map(|run| run.segment).collect();
-        dropped.into_iter().for_each(|segment| self.release(segment, index));
+        let dropped: Vec<Run> = state.runs.drain(..below).collect();
+        dropped.iter().for_each(|run| self.release(run, index));
         true
     }
 
     /// One run less is in the segment.
-    pub(super) fn release(&mut self, name: SegmentName, index: u64) {
-        if let Some(segment) = self.segments.get_mut(&name) {
+    pub(super) fn release(&mut self, run: &Run, index: u64) {
+        if let Some(segment) = self.segments.get_mut(&run.segment) {
             segment.runs = segment.runs.saturating_sub(1);
+            segment.live = segment.live.saturating_sub(run.length);
         }
-        self.drop_if_unused(name, index);
+        self.drop_if_unused(run.segment, index);
     }
 
     fn drop_if_unused(&mut self, name: SegmentName, index: u64) {
@@ -76,8 +79,8 @@ impl State {
 
     fn remove_run(&mut self, run: &RunRef, index: u64) {
         if let (Some(at), Some(state)) = (self.run_position(run), self.partitions.get_mut(&run.partition)) {
-            state.runs.remove(at);
-            self.release(run.segment, index);
+            let removed = state.runs.remove(at);
+            self.release(&removed, index);
         }
     }
 }

@@ -5,11 +5,11 @@
 //!
 //! | field | bytes |
 //! |---|---|
-//! | version, 1 | 2 |
+//! | version, 2 (1 was never released) | 2 |
 //! | last entry: epoch, index | 4, 8 |
 //! | tiered through index | 8 |
 //! | 1 and the newest durable checkpoint (epoch, index), or 0 | 1, 4, 8 |
-//! | list of segments in the manifest: `segment`, size (the number of runs is counted again) | 24, 8 each |
+//! | list of segments in the manifest: `segment`, size, bytes of the runs it was made of (what is left of these is counted again) | 24, 8, 8 each |
 //! | list of intents: `segment` | 24 each |
 //! | list of garbage: `segment`, index at which it was dropped | 24, 8 each |
 //! | list of partitions | |
@@ -30,8 +30,9 @@ use super::{EpochStart, PartitionState, SegmentState, State};
 use crate::codec::{DecodeError, Fields, put_partition, put_segment};
 use crate::entry::{EntryId, decode_run, put_run};
 
-const VERSION: u16 = 1;
-const SEGMENT_LEN: usize = 32;
+const VERSION: u16 = 2;
+const SEGMENT_LEN: usize = 40;
+const GARBAGE_LEN: usize = 32;
 const INTENT_LEN: usize = 24;
 const EPOCH_LEN: usize = 12;
 const RUN_LEN: usize = 68;
@@ -56,9 +57,10 @@ pub(super) fn encode(state: &State) -> Bytes {
         }
     }
     out.put_u32(segments.len() as u32);
-    for (name, SegmentState { size, runs: _ }) in segments {
+    for (name, SegmentState { size, data, runs: _, live: _ }) in segments {
         put_segment(&mut out, *name);
         out.put_u64(*size);
+        out.put_u64(*data);
     }
     out.put_u32(intents.len() as u32);
     for name in intents {
@@ -122,12 +124,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<State, DecodeError> {
     };
     let mut state = State { last, tiered_through, checkpoint, ..State::default() };
     for _ in 0..fields.count(SEGMENT_LEN)? {
-        state.segments.insert(fields.segment()?, SegmentState { size: fields.u64()?, runs: 0 });
+        let name = fields.segment()?;
+        state.segments.insert(name, SegmentState { size: fields.u64()?, data: fields.u64()?, runs: 0, live: 0 });
     }
     for _ in 0..fields.count(INTENT_LEN)? {
         state.intents.insert(fields.segment()?);
     }
-    for _ in 0..fields.count(SEGMENT_LEN)? {
+    for _ in 0..fields.count(GARBAGE_LEN)? {
         state.garbage.insert(fields.segment()?, fields.u64()?);
     }
     for _ in 0..fields.count(MIN_PARTITION_LEN)? {
@@ -135,7 +138,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<State, DecodeError> {
         let partition = decode_partition(&mut fields)?;
         for run in &partition.runs {
             let segment = state.segments.get_mut(&run.segment);
-            segment.ok_or_else(|| DecodeError::Invalid(format!("{at} has a run in an unknown segment")))?.runs += 1;
+            let segment =
+                segment.ok_or_else(|| DecodeError::Invalid(format!("{at} has a run in an unknown segment")))?;
+            segment.runs += 1;
+            segment.live = segment.live.saturating_add(run.length);
         }
         state.partitions.insert(at, partition);
     }

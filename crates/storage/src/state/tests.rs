@@ -99,7 +99,7 @@ fn where_an_epoch_ended_is_as_in_kafka() {
 #[test]
 fn a_segment_is_garbage_once_its_last_run_is_gone() {
     let mut state = sample();
-    assert_eq!(state.segments[&segment(9)], SegmentState { size: 1000, runs: 2 });
+    assert_eq!(state.segments[&segment(9)], SegmentState { size: 1000, data: 200, runs: 2, live: 200 });
     assert!(state.intents.is_empty());
     let gone = apply(&mut state, 2, Entry::TopicDeleted { topic: at(0, 0).topic, revision: 9 }).unwrap();
     assert_eq!(gone.removed, vec![at(0, 0)]);

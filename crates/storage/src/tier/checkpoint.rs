@@ -29,6 +29,13 @@ impl Tiering {
         let freed = self.journal.files.trim(needed);
         metrics::checkpoint_written(size as u64, started.elapsed());
         tracing::debug!(journal = %self.journal.id, index = name.index, bytes = size, freed, "checkpoint");
-        Ok(self.store.delete_checkpoints_before(name).await?)
+        // What earlier lives left behind is found by a listing, once.
+        match self.last_checkpoint.replace(name) {
+            Some(last) => self.store.delete_checkpoint(last).await?,
+            None => self.store.delete_checkpoints_before(name).await?,
+        }
+        // Log starts may have moved, and left objects mostly dead.
+        self.merging.look(Instant::now());
+        Ok(())
     }
 }

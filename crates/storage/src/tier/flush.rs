@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use tidemark_model::{Batch, TopicPartition};
 use tidemark_segment::{EncodedSegment, SegmentName, SegmentWriter, StoreError};
 use tokio::time::Instant;
@@ -13,9 +14,8 @@ use crate::journal::core::Core;
 use crate::metrics;
 use crate::wal::read::Wanted;
 
-/// Bytes of batches in one segment: they are in memory while it is written. Larger objects would not be cheaper to
-/// speak of.
-const MAX_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of batches in one segment: they are in memory while it is written. The largest that one request stores.
+pub(super) const MAX_SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
 
 /// What goes into one segment.
 struct Plan {
@@ -55,24 +55,36 @@ impl Tiering {
         let segment = off_thread(&*self.journal.disk, encode)
             .await
             .unwrap_or_else(|| Err(tidemark_segment::FormatError::Magic("segment")))?;
-        self.journal.append_entry(Entry::SegmentIntended(name)).await?;
         let EncodedSegment { chunks, size, index } = segment;
+        let added = index.runs.iter().map(|run| (run.partition, manifest_run(name, run))).collect();
+        let edit =
+            ManifestEdit { tiered_through: name.last_index, segment: Some((name, size)), removed: Vec::new(), added };
+        self.put_and_edit(name, chunks, edit).await?;
+        self.tiered_since_checkpoint += size;
+        self.merging.look(Instant::now());
+        metrics::segment_written(size, started.elapsed());
+        Ok(())
+    }
+
+    /// Stores a segment between the entry that intends it and the one that brings it into the manifest.
+    pub(super) async fn put_and_edit(
+        &mut self,
+        name: SegmentName,
+        chunks: Vec<Bytes>,
+        edit: ManifestEdit,
+    ) -> Result<(), TierError> {
+        self.journal.append_entry(Entry::SegmentIntended(name)).await?;
         if let Err(error) = self.store.put_segment(name, chunks).await {
             // It may be there, or come to be: its name is not used again, and it is deleted in a while.
             self.doomed.insert(name, Instant::now() + self.policy.delete_grace);
             return Err(renamed(error));
         }
-        let added = index.runs.iter().map(|run| (run.partition, manifest_run(name, run))).collect();
-        let edit =
-            ManifestEdit { tiered_through: name.last_index, segment: Some((name, size)), removed: Vec::new(), added };
         let edited = self.journal.append_entry(Entry::ManifestEdited(edit)).await;
         if edited.is_err() {
             self.doomed.insert(name, Instant::now() + self.policy.delete_grace);
         }
         edited?;
-        self.tiered_since_checkpoint += size;
         self.changed.get_or_insert_with(Instant::now);
-        metrics::segment_written(size, started.elapsed());
         Ok(())
     }
 
@@ -129,7 +141,7 @@ impl Core {
     }
 }
 
-fn manifest_run(segment: SegmentName, run: &tidemark_segment::segment::Run) -> Run {
+pub(super) fn manifest_run(segment: SegmentName, run: &tidemark_segment::segment::Run) -> Run {
     Run {
         segment,
         first_offset: run.first_offset,
