@@ -11,6 +11,7 @@
 //! **Memory and store.** A change of the membership holds in memory at once, is written in order, and who must not be told
 //! before the store has it is answered by [`Out::answer_settled`]. A committed offset can be fetched only when the store has it.
 
+mod assignor;
 mod call;
 pub(crate) mod classic;
 pub(crate) mod configs;
