@@ -18,6 +18,7 @@ pub(crate) mod configs;
 pub(crate) mod consumer;
 mod event;
 mod offsets;
+mod regex;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
