@@ -81,13 +81,24 @@ impl Group {
             }
         }
         let scope = Scope { group: &group.id, configs: &group.configs, context };
-        // Only a conversion that was cut in two leaves both. Nobody was told of it, and its members come again.
-        group.kind = match (consumer.is_empty(), classic.is_empty()) {
-            (false, _) => Some(Kind::Consumer(Box::new(ConsumerGroup::load(consumer, &scope)?))),
-            (true, false) => Some(Kind::Classic(Box::new(Classic::load(classic, &scope)?))),
-            (true, true) if !group.offsets.is_empty() => Some(Kind::Classic(Box::new(Classic::new(&scope)))),
-            (true, true) => None,
+        let classic = (!classic.is_empty()).then(|| Classic::load(classic, &scope)).transpose()?;
+        let consumer = (!consumer.is_empty()).then(|| ConsumerGroup::load(consumer, &scope)).transpose()?;
+        let mut gone = Out::default();
+        group.kind = match (consumer, classic) {
+            // Only a conversion that was cut in two leaves both. What is new is written before what is old is deleted.
+            (Some((consumer, is_whole)), Some(classic)) if !is_whole && !classic.is_empty() => {
+                consumer.keys().into_iter().for_each(|key| gone.delete(key));
+                Some(Kind::Classic(Box::new(classic)))
+            }
+            (Some((consumer, _)), classic) => {
+                classic.into_iter().for_each(|mut classic| classic.delete(&mut gone));
+                Some(Kind::Consumer(Box::new(consumer)))
+            }
+            (None, Some(classic)) => Some(Kind::Classic(Box::new(classic))),
+            (None, None) if !group.offsets.is_empty() => Some(Kind::Classic(Box::new(Classic::new(&scope)))),
+            (None, None) => None,
         };
+        group.changes = gone.changes;
         Ok(group)
     }
 
@@ -117,7 +128,8 @@ impl Group {
         out.answers
     }
 
-    /// What the store must have, all that changed since the last time. None when nothing did.
+    /// What the store must have, all that changed since the last time. None when nothing did. Where the store has only the
+    /// first of it, nothing is gone whose successor is not there.
     pub(crate) fn take_writes(&mut self) -> Option<Writes> {
         let changes = std::mem::take(&mut self.changes);
         if changes.is_empty() {
@@ -132,7 +144,9 @@ impl Group {
             };
             (key, value)
         });
-        Some(Writes { number: self.writes, records: records.collect() })
+        let mut records: Vec<_> = records.collect();
+        records.sort_by_key(|(_, value)| value.is_none());
+        Some(Writes { number: self.writes, records })
     }
 
     /// When it wants [`Event::Deadline`]. Earlier does no harm.

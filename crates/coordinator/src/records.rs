@@ -26,6 +26,8 @@
 //! alone what a newer one wrote.
 
 #[allow(dead_code, reason = "no call reaches groups yet")]
+mod consumer_groups;
+#[allow(dead_code, reason = "no call reaches groups yet")]
 mod groups;
 mod values;
 mod varint;
@@ -33,6 +35,11 @@ mod varint;
 use tidemark_model::{JournalId, NodeId, RecordKey, Role, SlotId, TopicId};
 use uuid::Uuid;
 
+pub(crate) use consumer_groups::{
+    StoredClassicSide, StoredConsumerGroup, StoredConsumerMember, StoredProgress, decode_consumer_group,
+    decode_consumer_member, decode_consumer_target, encode_consumer_group, encode_consumer_member,
+    encode_consumer_target,
+};
 pub(crate) use groups::{
     GroupKey, OFFSETS_PER_CHUNK, StoredClassic, StoredClassicMember, StoredOffset, decode_classic,
     decode_classic_member, decode_group_configs, decode_offsets, encode_classic, encode_classic_member,

@@ -130,6 +130,14 @@ impl Group {
 
     fn consumer_heartbeat(&mut self, caller: Caller, request: ConsumerHeartbeat, context: &Context<'_>, out: &mut Out) {
         let scope = Scope { group: &self.id, configs: &self.configs, context };
+        let existing = match &self.kind {
+            Some(Kind::Consumer(group)) => Some(&**group),
+            Some(Kind::Classic(_)) | None => None,
+        };
+        let checked = match ConsumerGroup::check(existing, &request, &scope) {
+            Ok(checked) => checked,
+            Err(error) => return out.answer(caller.ticket, Err(error)),
+        };
         let joins = request.member_epoch == 0;
         let becomes = match &mut self.kind {
             Some(Kind::Consumer(_)) => None,
@@ -158,7 +166,7 @@ impl Group {
             self.become_kind(Some(Kind::Consumer(Box::new(group))), out);
         }
         self.on_kind(context, out, |kind, scope, out| match kind {
-            Kind::Consumer(group) => group.heartbeat(caller, request, scope, out),
+            Kind::Consumer(group) => group.heartbeat(caller, request, checked, scope, out),
             Kind::Classic(_) => None,
         });
     }

@@ -1,0 +1,137 @@
+//! What is stored, when answers are given, and the group as another coordinator loads it.
+
+use super::*;
+use crate::groups::Ticket;
+use crate::records::GroupKey;
+
+fn ask(kit: &mut Kit, request: ConsumerHeartbeat) -> Ticket {
+    kit.call(GroupRequest::ConsumerHeartbeat(request))
+}
+
+#[test]
+fn members_of_a_stable_group_carry_on_with_the_next_owner() {
+    let mut kit = two_members();
+    let before = describe(&mut kit);
+    kit.reload();
+    assert_eq!(describe(&mut kit), before);
+    assert_nothing_leaks(&kit);
+    let stored = kit.stored.clone();
+    // Told once more, since it may have been asked before, by who died with the answer.
+    assert_eq!(answer(&mut kit, alive("a", 2)), (2, given(&[(1, &[0, 1, 2])])));
+    assert_eq!(answer(&mut kit, alive("b", 2)), (2, given(&[(1, &[3, 4, 5])])));
+    assert_eq!(answer(&mut kit, alive("a", 2)), (2, None));
+    assert_eq!(kit.stored, stored);
+    assert_eq!(kit.state(), "Stable");
+    // Sessions begin anew.
+    kit.reload();
+    kit.advance(ms(44_999));
+    assert_eq!(ids(&mut kit), ["a", "b"]);
+    kit.advance(ms(1));
+    assert_eq!(kit.state(), "Empty");
+}
+
+#[test]
+fn every_step_of_a_rebalance_can_be_gone_on_with() {
+    let mut kit = kit();
+    answer(&mut kit, join("a"));
+    kit.reload();
+    assert_eq!(answer(&mut kit, join("b")), (2, given(&[])));
+    kit.reload();
+    assert_eq!(answer(&mut kit, alive("a", 1)), (1, given(&[(1, &[0, 1, 2])])));
+    kit.reload();
+    assert_eq!(answer(&mut kit, alive("b", 2)), (2, given(&[])));
+    assert_eq!(answer(&mut kit, owning("a", 1, &[(1, &[0, 1, 2])])).0, 2);
+    kit.reload();
+    assert_eq!(answer(&mut kit, alive("b", 2)), (2, given(&[(1, &[3, 4, 5])])));
+    // Who was giving back still has to, in time.
+    answer(&mut kit, join("c"));
+    answer(&mut kit, alive("a", 2));
+    kit.reload();
+    for _ in 0..6 {
+        kit.advance(ms(10_000));
+        for id in ["b", "c"] {
+            let epoch = described(&mut kit, id).member_epoch;
+            answer(&mut kit, alive(id, epoch));
+        }
+        let _ = heartbeat(&mut kit, alive("a", 2));
+    }
+    assert_eq!(ids(&mut kit), ["b", "c"]);
+}
+
+#[test]
+fn topics_that_changed_while_nobody_owned_the_group_are_noticed() {
+    let mut kit = two_members();
+    kit.topic(1, "orders", 8);
+    kit.reload();
+    assert_eq!(answer(&mut kit, alive("a", 2)), (3, given(&[(1, &[0, 1, 2, 6])])));
+
+    let mut kit = self::kit();
+    let pattern = ConsumerHeartbeat { subscribed_regex: Some("cl.*".to_owned()), ..join("a") };
+    answer(&mut kit, pattern);
+    kit.topic(2, "clicks", 1);
+    kit.reload();
+    assert_eq!(answer(&mut kit, alive("a", 1)), (2, given(&[(1, &[0, 1, 2, 3, 4, 5]), (2, &[0])])));
+}
+
+#[test]
+fn nothing_is_told_before_it_is_stored_but_what_is_known() {
+    let mut kit = two_members();
+    kit.away = true;
+    // Nothing has changed: it is answered from memory.
+    let known = ask(&mut kit, alive("a", 2));
+    assert!(kit.answer(known).is_some());
+    // An assignment is confirmed, even if it is an old one.
+    let again = ask(&mut kit, join("a"));
+    assert!(kit.answer(again).is_none());
+    let joins = ask(&mut kit, join("c"));
+    let news = ask(&mut kit, alive("a", 2));
+    assert!(kit.answer(joins).is_none() && kit.answer(news).is_none());
+    // The same question again is not answered with what is not stored either.
+    let epoch = ask(&mut kit, owning("a", 2, &[(1, &[0, 1])]));
+    assert!(kit.answer(epoch).is_none());
+    kit.store_all();
+    for ticket in [again, joins, news, epoch] {
+        assert!(kit.answer(ticket).is_some());
+    }
+    kit.away = true;
+    let leaves = ask(&mut kit, alive("c", -1));
+    assert!(kit.answer(leaves).is_none());
+}
+
+#[test]
+fn a_target_that_was_stored_in_part_is_made_again() {
+    let mut kit = two_members();
+    let target = kit.stored.remove(&GroupKey::ConsumerTarget("b".to_owned()));
+    assert!(target.is_some());
+    kit.reload();
+    assert_eq!(kit.state(), "Assigning");
+    assert_eq!(answer(&mut kit, alive("a", 2)), (3, given(&[(1, &[0, 1, 2])])));
+    assert_eq!(answer(&mut kit, alive("b", 2)), (3, given(&[(1, &[3, 4, 5])])));
+    assert_eq!(kit.state(), "Stable");
+}
+
+#[test]
+fn a_partition_that_two_have_is_whose_epoch_is_higher() {
+    let mut kit = two_members();
+    let early = kit.stored[&GroupKey::ConsumerMember("a".to_owned())].clone();
+    answer(&mut kit, join("c"));
+    answer(&mut kit, alive("a", 2));
+    answer(&mut kit, owning("a", 2, &[(1, &[0, 1])]));
+    assert_eq!(answer(&mut kit, alive("c", 3)), (3, given(&[(1, &[2])])));
+    // That `a` gave it back was not stored.
+    kit.stored.insert(GroupKey::ConsumerMember("a".to_owned()), early);
+    kit.reload();
+    assert_eq!(described(&mut kit, "a").assignment, list(&[(1, &[0, 1])]));
+    assert_eq!(described(&mut kit, "c").assignment, list(&[(1, &[2])]));
+    assert_nothing_leaks(&kit);
+}
+
+#[test]
+fn a_group_that_was_emptied_is_stored_as_that() {
+    let mut kit = two_members();
+    answer(&mut kit, alive("a", -1));
+    answer(&mut kit, alive("b", -1));
+    assert_eq!(Vec::from_iter(kit.stored.keys()), [&GroupKey::Consumer]);
+    kit.reload();
+    assert_eq!((kit.state().as_str(), describe(&mut kit).epoch), ("Empty", 4));
+}
