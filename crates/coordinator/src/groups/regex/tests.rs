@@ -73,7 +73,7 @@ fn what_re2_refuses_or_reads_otherwise_is_refused() {
 /// Generous, because it runs unoptimized and beside other tests.
 #[test]
 fn a_hostile_pattern_costs_bounded_time() {
-    const SOON: Duration = Duration::from_secs(20);
+    const SOON: Duration = Duration::from_secs(60);
     let begun = Instant::now();
     let name = "a".repeat(249);
     let many = vec!["(x+x+)+y"; MAX_PATTERN / 9].join("|");

@@ -20,7 +20,7 @@ fn seeds(default: u64) -> impl Iterator<Item = u64> {
 
 #[test]
 fn consumers_share_topics() {
-    for seed in seeds(600) {
+    for seed in seeds(250) {
         let mut world = World::new(seed, false);
         world.run(120);
         world.settle();
@@ -30,7 +30,7 @@ fn consumers_share_topics() {
 
 #[test]
 fn consumers_of_both_protocols_share_topics() {
-    for seed in seeds(600) {
+    for seed in seeds(250) {
         let mut world = World::new(seed, true);
         world.run(120);
         world.settle();
