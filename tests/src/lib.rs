@@ -3,6 +3,7 @@
 
 pub mod clients;
 pub mod collector;
+pub mod groups;
 pub mod load;
 pub mod raw;
 pub mod target;

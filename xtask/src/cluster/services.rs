@@ -15,6 +15,7 @@ use crate::sh;
 /// How many of each service, and what their configuration says besides addresses.
 #[derive(Debug, Clone)]
 pub struct Options {
+    pub coordinators: usize,
     pub brokers: usize,
     pub gateways: usize,
     /// Lines of TOML for the storage service.
@@ -27,7 +28,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { brokers: 2, gateways: 2, storage: String::new(), storage_dir: None, otlp_endpoint: None }
+        Self { coordinators: 1, brokers: 2, gateways: 2, storage: String::new(), storage_dir: None, otlp_endpoint: None }
     }
 }
 
@@ -61,17 +62,15 @@ impl Services {
         let mut cluster = Self { bootstrap: String::new(), etcd, s3, services, dir: dir_kept, otlp_endpoint };
 
         let local = || format!("127.0.0.1:{}", free_port());
-        let coordinator = local();
+        let listens: Vec<String> = (0..options.coordinators).map(|_| local()).collect();
         let metadata = format!("etcd://{}", cluster.etcd.address);
         let object_store = format!("s3://{}", S3::BUCKET);
-        let coordinators = format!("[\"http://{coordinator}\"]");
-        cluster.add(
-            binaries,
-            "coordinator",
-            0,
-            &[("listen", quoted(&coordinator)), ("metadata", quoted(&metadata))],
-            "",
-        )?;
+        let urls: Vec<String> = listens.iter().map(|listen| quoted(&format!("http://{listen}"))).collect();
+        let coordinators = format!("[{}]", urls.join(", "));
+        for (index, listen) in listens.iter().enumerate() {
+            let settings = [("listen", quoted(listen)), ("metadata", quoted(&metadata))];
+            cluster.add(binaries, "coordinator", index, &settings, "")?;
+        }
         let storage_dir = dir.join("storage-0").join("data").display().to_string();
         let storage_dir = quoted(options.storage_dir.as_ref().unwrap_or(&storage_dir));
         cluster.add(
