@@ -30,8 +30,12 @@ enum Command {
     Integration(commands::integration::Args),
     /// Apache Kafka 4.2, standalone and the four services, measured by turns with one client.
     Bench(commands::bench::Args),
+    /// What must hold while things break, for as long as one likes.
+    Chaos(commands::chaos::Args),
     /// Clients in other languages, each with its defaults.
     Conformance(commands::conformance::Args),
+    /// Runs an example from end to end.
+    Example(commands::example::Args),
     /// Container images from the local build.
     Images(commands::images::Args),
     /// The cluster of `deploy/docker-compose.yml`: up from local images, scaled, checked by a client, and down.
@@ -58,7 +62,9 @@ fn run(command: Command) -> Result<()> {
         Command::E2e(args) => commands::e2e::run(&args),
         Command::Integration(args) => commands::integration::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Chaos(args) => commands::chaos::run(&args),
         Command::Conformance(args) => commands::conformance::run(&args),
+        Command::Example(args) => commands::example::run(&args),
         Command::Images(args) => commands::images::run(&args),
         Command::Compose(args) => commands::compose::run(&args),
         Command::Tools => commands::tools::run(),

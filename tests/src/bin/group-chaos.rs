@@ -69,7 +69,8 @@ fn main() -> Result<()> {
             let options = Options { coordinators: cli.coordinators, ..Options::default() };
             let services = Services::start(&binaries()?, &dir.path().join("services"), &options)?;
             let bootstrap = services.bootstrap.clone();
-            let mut killer = Killer { services, coordinators: cli.coordinators, killed: 0, away: None, due: Instant::now() };
+            let mut killer =
+                Killer { services, coordinators: cli.coordinators, killed: 0, away: None, due: Instant::now() };
             run(&plan(&bootstrap)?, || killer.tick()).inspect_err(|_| eprintln!("{}", killer.services.logs()))
         }
     };

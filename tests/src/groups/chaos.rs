@@ -30,7 +30,7 @@ const MOST_MEMBERS: usize = 4;
 const BETWEEN: std::ops::Range<u64> = 300..1500;
 
 /// How long a member is paused: beyond the session timeout of the classic protocol, or not.
-const PAUSE: std::ops::Range<u64> = 500..9000;
+const PAUSE: std::ops::Range<u64> = 500..15_000;
 
 /// How long a group may take to read all that is left. A member of KIP-848 that was killed is missed after 45 s.
 const CATCH_UP: Duration = Duration::from_secs(180);

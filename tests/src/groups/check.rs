@@ -78,7 +78,8 @@ fn owned<'a>(events: &[&'a Event]) -> Vec<Owned<'a>> {
                 }
             }
             What::Paused | What::Killed | What::Left => {
-                let its: Vec<i32> = open.keys().filter(|(of, _)| *of == member).map(|(_, partition)| *partition).collect();
+                let its: Vec<i32> =
+                    open.keys().filter(|(of, _)| *of == member).map(|(_, partition)| *partition).collect();
                 its.into_iter().for_each(|partition| close(&mut open, member, partition, event.at));
             }
             _ => {}
@@ -180,7 +181,7 @@ fn commits_are_found(events: &[&Event], commits: &[Commit<'_>]) -> Vec<String> {
             .any(|commit| commit.acknowledged.is_none_or(|acknowledged| !replaced(acknowledged)));
         let none = offset < 0 && !replaced(0);
         if !known && !none {
-            let last = of_partition().filter(|commit| commit.acknowledged.is_some_and(|end| end < began)).next_back();
+            let last = of_partition().rfind(|commit| commit.acknowledged.is_some_and(|end| end < began));
             broken.push(format!(
                 "{} was told {offset} of partition {partition} between {began} and {}; last acknowledged: {last:?}",
                 event.member, event.at

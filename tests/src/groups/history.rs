@@ -31,17 +31,35 @@ pub enum What {
     /// It has been told that these are no longer its own, for who knows how long.
     Lost(Vec<i32>),
     /// All that it owned in a generation, or at a member epoch.
-    Owns { generation: i32, partitions: Vec<i32> },
+    Owns {
+        generation: i32,
+        partitions: Vec<i32>,
+    },
     /// It was given the records of these offsets, the last included, without a gap.
-    Delivered { partition: i32, first: i64, last: i64 },
+    Delivered {
+        partition: i32,
+        first: i64,
+        last: i64,
+    },
     /// It asked at `began` for the committed offset and has been told it; -1 is none.
-    Fetched { partition: i32, began: u64, offset: i64 },
+    Fetched {
+        partition: i32,
+        began: u64,
+        offset: i64,
+    },
     /// It begins a commit.
-    Committing { id: u64, offsets: Vec<(i32, i64)> },
+    Committing {
+        id: u64,
+        offsets: Vec<(i32, i64)>,
+    },
     /// The commit is acknowledged.
-    Committed { id: u64 },
+    Committed {
+        id: u64,
+    },
     /// The commit failed: it counts, will still count, or never does.
-    Uncertain { id: u64 },
+    Uncertain {
+        id: u64,
+    },
     /// It is stopped without being asked, and goes on.
     Paused,
     Resumed,

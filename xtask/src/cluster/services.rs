@@ -28,7 +28,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { coordinators: 1, brokers: 2, gateways: 2, storage: String::new(), storage_dir: None, otlp_endpoint: None }
+        Self {
+            coordinators: 1,
+            brokers: 2,
+            gateways: 2,
+            storage: String::new(),
+            storage_dir: None,
+            otlp_endpoint: None,
+        }
     }
 }
 

@@ -92,7 +92,10 @@ fn a_commit_without_an_answer_may_count_or_not() {
 #[test]
 fn a_commit_of_one_that_is_fenced() {
     let late = "52 a committing 3 0:15\n 53 a committed 3";
-    let lines = GOOD.replace("51 b committing 1 0:20\n    55 b committed 1", &format!("50 b committing 1 0:20\n 51 b committed 1\n {late}"));
+    let lines = GOOD.replace(
+        "51 b committing 1 0:20\n    55 b committed 1",
+        &format!("50 b committing 1 0:20\n 51 b committed 1\n {late}"),
+    );
     finds(&lines, "went back below");
 }
 
