@@ -21,6 +21,11 @@ const DEFAULT_CLUSTER: &str = "main";
 pub struct Config {
     /// Where the other services reach this coordinator by gRPC, `host:port`.
     pub listen: String,
+    /// Where the others reach it instead of `listen`, `host:port`; port 0 is the port of `listen`. Empty: `listen`, by the
+    /// machine's host name where that is all interfaces. Coordinators know each other by it.
+    pub advertise: String,
+    /// The rack or availability zone this coordinator is in; empty for none.
+    pub rack: String,
     /// Where `/livez`, `/readyz` and `/metrics` are served.
     pub http: String,
     /// The metadata store: `etcd://[user:password@]host:port[,host:port][/cluster]`, or `file:///path` for a store of
@@ -42,6 +47,8 @@ impl Default for Config {
         let settings = Settings::default();
         Self {
             listen: "127.0.0.1:9401".into(),
+            advertise: String::new(),
+            rack: String::new(),
             http: "127.0.0.1:9402".into(),
             metadata: "etcd://127.0.0.1:2379".into(),
             cluster_id: String::new(),
@@ -69,6 +76,11 @@ pub struct Settings {
     /// What tells this cluster's keys from those of others in the same store.
     pub cluster: String,
     pub cluster_id: Option<String>,
+    /// What this coordinator is registered as. Another process that starts with the same name takes its place.
+    pub name: String,
+    /// Where the others reach it by gRPC, `host:port`.
+    pub address: String,
+    pub rack: Option<String>,
     pub num_partitions: i32,
     pub default_replication_factor: i16,
     pub node_lease: Duration,
@@ -80,6 +92,9 @@ impl Default for Settings {
         Self {
             cluster: DEFAULT_CLUSTER.into(),
             cluster_id: None,
+            name: "coordinator".into(),
+            address: String::new(),
+            rack: None,
             num_partitions: 1,
             default_replication_factor: 1,
             node_lease: Duration::from_secs(10),
@@ -139,14 +154,17 @@ impl Settings {
 }
 
 impl Config {
-    /// The settings, for the cluster of `metadata`.
-    pub fn settings(&self, metadata: &Metadata) -> Settings {
+    /// The settings, for the cluster of `metadata`, of a coordinator that the others reach at `address`.
+    pub fn settings(&self, metadata: &Metadata, address: String) -> Settings {
         Settings {
             cluster: match metadata {
                 Metadata::Etcd { cluster, .. } => cluster.clone(),
                 Metadata::File(_) => DEFAULT_CLUSTER.into(),
             },
             cluster_id: Some(self.cluster_id.clone()).filter(|id| !id.is_empty()),
+            name: address.clone(),
+            address,
+            rack: Some(self.rack.clone()).filter(|rack| !rack.is_empty()),
             num_partitions: self.num_partitions.max(1),
             default_replication_factor: self.default_replication_factor.max(1),
             node_lease: Duration::from_millis(self.node_lease_ms.max(1)),

@@ -14,6 +14,9 @@ pub enum Error {
     /// `metadata` is not an address of a store.
     #[error("`metadata` is {url}: {reason}")]
     BadMetadata { url: String, reason: String },
+    /// Another process runs under this coordinator's name: this one must not go on.
+    #[error("this coordinator was replaced: {0}")]
+    Replaced(String),
     /// The store cannot be used at all: damaged, in use, of a newer version.
     #[error(transparent)]
     Store(#[from] StoreError),

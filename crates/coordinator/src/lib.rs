@@ -4,8 +4,8 @@
 //! joins and feeds it the cluster `state`, which `follow` keeps up to date by a watch; `journals`, `topics` (by
 //! `topic_rules` and `placement`) and `counters` change `records` by conditional transactions of the [`store`].
 //!
-//! Any number of coordinators run side by side on one store. None owns anything: each caches the state, each write is
-//! conditional on what it was decided by.
+//! Any number of coordinators run side by side on one store. Each caches the state, and each write is conditional on what
+//! it was decided by. Only consumer groups have owners: each coordinator has a share of their `slots`.
 
 pub mod config;
 mod counters;
@@ -20,6 +20,8 @@ mod nodes;
 mod placement;
 mod records;
 mod service;
+#[cfg_attr(not(test), allow(dead_code, reason = "nothing is kept in the slots yet"))]
+mod slots;
 mod state;
 pub mod store;
 mod topic_rules;

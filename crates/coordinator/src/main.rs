@@ -16,8 +16,9 @@ async fn run(config: Config, host: Host) -> anyhow::Result<()> {
     loaded.not_ready("reading the state from the metadata store");
     let metadata = Metadata::parse(&config.metadata)?;
     let listener = bind::listen("listen", &config.listen).await?;
+    let address = bind::advertised(&config.advertise, listener.local_addr()?)?;
     let store = metadata.open().await?;
-    let service = Service::start(store, config.settings(&metadata), host.entropy, host.shutdown.clone());
+    let service = Service::start(store, config.settings(&metadata, address), host.entropy, host.shutdown.clone());
 
     let shared = Arc::new(service.clone());
     let served = serve_coordinator(listener, shared.clone(), shared, host.shutdown);
@@ -25,12 +26,18 @@ async fn run(config: Config, host: Host) -> anyhow::Result<()> {
     tokio::select! {
         biased;
         error = service.failed() => return Err(error.into()),
-        served = &mut served => return Ok(served?),
+        served = &mut served => {
+            service.stopped().await;
+            return Ok(served?);
+        }
         () = service.ready() => loaded.ready(),
     }
     tokio::select! {
         biased;
         error = service.failed() => Err(error.into()),
-        served = served => Ok(served?),
+        served = served => {
+            service.stopped().await;
+            Ok(served?)
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! What the coordinator counts, one function per event.
 
-use metrics::{counter, gauge};
+use std::time::Duration;
+
+use metrics::{counter, gauge, histogram};
 
 /// The watch on the metadata store was cut and begins again.
 pub(crate) fn watch_interrupted() {
@@ -39,4 +41,33 @@ pub(crate) fn answered(request: &'static str, outcome: &'static str) {
 /// A transaction lost a race and is tried again.
 pub(crate) fn write_conflict() {
     counter!("tidemark_coordinator_write_conflicts_total").increment(1);
+}
+
+/// This coordinator now owns so many slots, those that it is reading included.
+pub(crate) fn slots_owned(slots: usize) {
+    gauge!("tidemark_coordinator_slots_owned").set(slots as f64);
+}
+
+/// Slots without a living owner were taken.
+pub(crate) fn slots_taken(slots: usize) {
+    counter!("tidemark_coordinator_slot_takeovers_total").increment(slots as u64);
+}
+
+/// A slot was handed over to another coordinator.
+pub(crate) fn slot_handed_over() {
+    counter!("tidemark_coordinator_slot_handovers_total").increment(1);
+}
+
+/// One transaction of writes to slots came back.
+pub(crate) fn slots_written(operations: usize, bytes: usize, took: Duration, answered: bool) {
+    let outcome = if answered { "answered" } else { "failed" };
+    counter!("tidemark_coordinator_slot_transactions_total", "outcome" => outcome).increment(1);
+    histogram!("tidemark_coordinator_slot_transaction_operations").record(operations as f64);
+    histogram!("tidemark_coordinator_slot_transaction_bytes").record(bytes as f64);
+    histogram!("tidemark_coordinator_slot_transaction_seconds").record(took.as_secs_f64());
+}
+
+/// One read of the store is to confirm so many answers.
+pub(crate) fn confirmed(answers: usize) {
+    histogram!("tidemark_coordinator_slot_confirmations").record(answers as f64);
 }

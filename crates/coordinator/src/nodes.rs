@@ -11,7 +11,7 @@ use tidemark_model::{ClusterUpdate, CoordinatorError, NodeId, RecordKey, Registr
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use self::membership::Membership;
+pub(crate) use self::membership::Membership;
 use crate::error::{lost_races, unreadable};
 use crate::metrics;
 use crate::records::{NodeName, decode_node, decode_node_name, encode_node_name};

@@ -48,7 +48,7 @@ pub(crate) use groups::{
 pub(crate) use values::{
     BadValue, Compaction, NodeName, StoredNode, TopicName, decode_compaction, decode_counter, decode_journal,
     decode_node, decode_node_name, decode_slot, decode_topic, decode_topic_name, encode_compaction, encode_counter,
-    encode_journal, encode_node, encode_node_name, encode_topic, encode_topic_name,
+    encode_journal, encode_node, encode_node_name, encode_slot, encode_topic, encode_topic_name,
 };
 
 /// The keys of one cluster.
@@ -91,11 +91,24 @@ impl Keys {
 
     pub(crate) fn record(&self, key: RecordKey) -> String {
         match key {
-            RecordKey::Node(role, id) => format!("{}nodes/{}/{id}", self.state, role.as_str()),
+            RecordKey::Node(role, id) => format!("{}{id}", self.nodes(role)),
             RecordKey::Journal(id) => format!("{}{id}", self.journals()),
             RecordKey::Topic(id) => format!("{}topics/{id}", self.state),
-            RecordKey::Slot(id) => format!("{}slots/{id}", self.state),
+            RecordKey::Slot(id) => format!("{}{id}", self.slots()),
         }
+    }
+
+    pub(crate) fn nodes(&self, role: Role) -> String {
+        format!("{}nodes/{}/", self.state, role.as_str())
+    }
+
+    pub(crate) fn slots(&self) -> String {
+        format!("{}slots/", self.state)
+    }
+
+    /// The prefix of what is stored of the groups of a slot.
+    pub(crate) fn groups(&self, slot: SlotId) -> String {
+        format!("{}groups/{slot}/", self.root)
     }
 
     pub(crate) fn journals(&self) -> String {

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::config::Settings;
 use crate::error::Error;
 use crate::records::Keys;
+use crate::slots::{self, SlotUser};
 use crate::state::State;
 use crate::store::{LeaseId, MetadataStore};
 use crate::{counters, follow, journals, metrics, nodes, topics};
@@ -36,6 +37,7 @@ const LOADING_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Service {
     shared: Arc<Shared>,
+    stopped: CancellationToken,
 }
 
 pub(crate) struct Shared {
@@ -63,28 +65,48 @@ impl fmt::Debug for Service {
 
 impl Service {
     /// Starts following the state that is in `store`. Calls are answered at once, by errors where the state is needed
-    /// and not there yet. Everything ends at `shutdown`.
+    /// and not there yet. At `shutdown` it hands over what it owns, and everything ends.
     pub fn start(
         store: Arc<dyn MetadataStore>,
         settings: Settings,
         entropy: Arc<dyn Entropy>,
         shutdown: CancellationToken,
     ) -> Self {
+        Self::start_with(store, settings, entropy, shutdown, Arc::new(slots::Unused))
+    }
+
+    /// As [`Self::start`], with what is to be done with the slots that this coordinator owns.
+    pub(crate) fn start_with(
+        store: Arc<dyn MetadataStore>,
+        settings: Settings,
+        entropy: Arc<dyn Entropy>,
+        shutdown: CancellationToken,
+        user: Arc<dyn SlotUser>,
+    ) -> Self {
         let keys = Keys::new(&settings.cluster);
         let (status, state) = (watch::Sender::new(Status::Loading), State::new(keys.clone()));
         let shared = Arc::new(Shared { store, keys, settings, state, status, shutdown, entropy });
-        let following = Arc::clone(&shared);
+        let (following, stopped) = (Arc::clone(&shared), CancellationToken::new());
+        let guard = stopped.clone().drop_guard();
         tokio::spawn(async move {
-            tokio::select! {
+            let _guard = guard;
+            let ended = tokio::select! {
                 biased;
-                () = following.shutdown.cancelled() => {}
-                error = follow::follow(&following) => {
-                    following.status.send_replace(Status::Failed(error));
-                }
-                () = follow::compact(&following) => {}
+                error = follow::follow(&following) => Err(error),
+                // Ends only after the shutdown.
+                ended = slots::run(&following, user) => ended,
+                () = follow::compact(&following) => Ok(()),
+            };
+            if let Err(error) = ended {
+                following.status.send_replace(Status::Failed(error));
             }
         });
-        Self { shared }
+        Self { shared, stopped }
+    }
+
+    /// Returns once everything has ended, after the shutdown: what this coordinator owned is handed over.
+    pub async fn stopped(&self) {
+        self.stopped.cancelled().await;
     }
 
     /// Returns once the state has been loaded.
@@ -118,6 +140,12 @@ impl Shared {
             Ok(Ok(_)) => Ok(()),
             _ => Err(CoordinatorError::Unavailable("the state is not loaded yet".into())),
         }
+    }
+
+    /// This process, as it registers itself.
+    pub(crate) fn registration(&self) -> Registration {
+        let Settings { name, address, rack, .. } = self.settings.clone();
+        Registration { role: Role::Coordinator, name, incarnation: self.entropy.next_u64(), address, rack }
     }
 
     /// Ends a lease that nothing needs. When that fails it ends by itself.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tidemark_model::{ClusterState, ClusterUpdate, JournalId, Node, NodeId, Record, RecordKey, Role};
+use tidemark_model::{ClusterState, ClusterUpdate, JournalId, Node, NodeId, Record, RecordKey, Role, Slot};
 use tokio::sync::watch;
 
 use crate::journals::NO_LEADER;
@@ -89,6 +89,13 @@ impl State {
 
     pub(crate) fn node(&self, role: Role, id: NodeId) -> Option<Arc<Node>> {
         self.inner().cluster.node(role, id).cloned()
+    }
+
+    /// The coordinators, and the slots that they own or owned.
+    pub(crate) fn slots(&self) -> (Vec<Arc<Node>>, Vec<Slot>) {
+        let inner = self.inner();
+        let cluster = &inner.cluster;
+        (cluster.nodes(Role::Coordinator).cloned().collect(), cluster.slots().copied().collect())
     }
 
     /// The whole state. Its records are shared, its maps are not.

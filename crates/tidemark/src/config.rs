@@ -97,7 +97,9 @@ impl Config {
 
     pub fn coordinator(&self) -> tidemark_coordinator::Settings {
         let defaults = tidemark_coordinator::Settings::default();
-        tidemark_coordinator::Settings { num_partitions: self.num_partitions.max(1), ..defaults }
+        // Its address is nobody's to call: the services of this process hold it.
+        let address = self.listen.clone();
+        tidemark_coordinator::Settings { address, num_partitions: self.num_partitions.max(1), ..defaults }
     }
 
     /// The write-ahead log.

@@ -58,6 +58,7 @@ pub async fn run(config: Config, host: Host, ready: impl FnOnce(&str)) -> anyhow
     storage.shutdown().await;
     members.leave().await?;
     control.stop.cancel();
+    control.service.stopped().await;
     Ok(())
 }
 

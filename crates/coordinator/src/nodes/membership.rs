@@ -5,7 +5,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use tidemark_model::{CoordinatorError, Node, NodeId, RecordKey, Registration};
-use tokio::time::MissedTickBehavior;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::counters;
 use crate::error::{lost_races, unreadable};
@@ -20,11 +21,13 @@ const KEEP_ALIVES_PER_LEASE: u32 = 3;
 /// How soon to try again when the lease is gone and could not be had anew.
 const RETRY: Duration = Duration::from_millis(500);
 
-pub(super) struct Membership<'a> {
+pub(crate) struct Membership<'a> {
     shared: &'a Shared,
     registration: &'a Registration,
     id: NodeId,
     held: Mutex<Held>,
+    /// Until when the lease surely lives.
+    leased_until: watch::Sender<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -32,44 +35,53 @@ struct Held {
     lease: LeaseId,
     /// The revision at which the node's record became what it is.
     since: u64,
+    /// Until when the lease surely lives: its time after the request for it was sent.
+    until: Instant,
 }
 
 impl<'a> Membership<'a> {
-    pub(super) async fn register(shared: &'a Shared, registration: &'a Registration) -> Result<Self, CoordinatorError> {
+    pub(crate) async fn register(shared: &'a Shared, registration: &'a Registration) -> Result<Self, CoordinatorError> {
         let (id, held) = register(shared, registration, None).await?;
         tracing::info!(role = registration.role.as_str(), node = %id, name = registration.name, "a node joined");
-        Ok(Self { shared, registration, id, held: Mutex::new(held) })
+        let leased_until = watch::Sender::new(held.until);
+        Ok(Self { shared, registration, id, held: Mutex::new(held), leased_until })
     }
 
-    pub(super) fn id(&self) -> NodeId {
+    pub(crate) fn id(&self) -> NodeId {
         self.id
     }
 
+    /// Until when the lease surely lives, as far as this process's clock goes.
+    pub(crate) fn leased_until(&self) -> watch::Receiver<Instant> {
+        self.leased_until.subscribe()
+    }
+
     /// The revision from which on the state has this node as it registered.
-    pub(super) fn since(&self) -> u64 {
+    pub(crate) fn since(&self) -> u64 {
         self.held().since
     }
 
     /// Whether the state, being newer than the registration, says that another process has taken the node over.
-    pub(super) fn replaced(&self) -> bool {
+    pub(crate) fn replaced(&self) -> bool {
         let newer = self.shared.state.revision().is_some_and(|revision| revision >= self.since());
         let node = self.shared.state.node(self.registration.role, self.id);
         newer && node.is_some_and(|node| node.incarnation != self.registration.incarnation)
     }
 
-    pub(super) fn fenced(&self) -> CoordinatorError {
+    pub(crate) fn fenced(&self) -> CoordinatorError {
         fenced(self.registration)
     }
 
     /// Keeps the lease alive, and puts the record again when the lease is lost nevertheless. Ends when fenced.
-    pub(super) async fn keep(&self) -> CoordinatorError {
-        let mut ticks = tokio::time::interval(self.shared.settings.node_lease / KEEP_ALIVES_PER_LEASE);
+    pub(crate) async fn keep(&self) -> CoordinatorError {
+        let lifetime = self.shared.settings.node_lease;
+        let mut ticks = tokio::time::interval(lifetime / KEEP_ALIVES_PER_LEASE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let lease = self.held().lease;
+            let (lease, sent) = (self.held().lease, Instant::now());
             match self.shared.store.keep_alive(lease).await {
-                Ok(()) => {}
+                Ok(()) => drop(self.leased_until.send_replace(sent + lifetime)),
                 Err(StoreError::LeaseLost(_)) => {
                     metrics::lease_lost();
                     tracing::warn!(node = %self.id, role = self.registration.role.as_str(), "a lease was lost");
@@ -87,6 +99,7 @@ impl<'a> Membership<'a> {
         loop {
             match register(self.shared, self.registration, Some(self.id)).await {
                 Ok((_, held)) => {
+                    self.leased_until.send_replace(held.until);
                     *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
                     return Ok(());
                 }
@@ -120,6 +133,7 @@ async fn register(
         let Registration { role, name: node_name, incarnation, address, rack } = registration.clone();
         let key = shared.keys.record(RecordKey::Node(role, id));
         let before = shared.store.get(&key).await?;
+        let until = Instant::now() + shared.settings.node_lease;
         let node = StoredNode { node: Node { role, id, incarnation, address, rack }, name: node_name };
 
         // The same process, back after its stream was cut: its lease and its record are still good.
@@ -128,7 +142,7 @@ async fn register(
             && decode_node(&entry.value).map_err(|error| unreadable(&key, error))? == node
             && shared.store.keep_alive(lease).await.is_ok()
         {
-            return Ok((id, Held { lease, since: entry.revision }));
+            return Ok((id, Held { lease, since: entry.revision, until }));
         }
         let lease = shared.store.grant(shared.settings.node_lease).await?;
         let txn = name.if_still(&key, before.as_ref()).put_leased(&key, encode_node(&node), lease);
@@ -137,7 +151,7 @@ async fn register(
                 if let Some(old) = before.and_then(|entry| entry.lease) {
                     shared.forget_lease(old).await;
                 }
-                return Ok((id, Held { lease, since }));
+                return Ok((id, Held { lease, since, until }));
             }
             Ok(Commit::Conflict) => {
                 metrics::write_conflict();

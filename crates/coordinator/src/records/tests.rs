@@ -3,7 +3,6 @@ use proptest::option;
 use proptest::prelude::*;
 use tidemark_model::{Journal, Node, Partition, Replica, Slot, Topic};
 
-use super::values::encode_slot;
 use super::*;
 
 fn role() -> impl Strategy<Value = Role> {

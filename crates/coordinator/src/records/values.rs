@@ -112,7 +112,6 @@ pub(crate) fn decode_node(bytes: &[u8]) -> Result<StoredNode, BadValue> {
     Ok(StoredNode { node: Node { role, id: NodeId(id), incarnation, address, rack }, name })
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "slots have no owners yet"))]
 pub(crate) fn encode_slot(slot: Slot) -> Bytes {
     let Slot { id, epoch, owner, incarnation } = slot;
     encode(&SlotV1 { id: id.0, epoch, owner: owner.0, incarnation })

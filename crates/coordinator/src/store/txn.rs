@@ -92,14 +92,26 @@ impl Txn {
         Ok(())
     }
 
-    fn bytes(&self) -> usize {
+    /// What the bounds count: keys and values.
+    pub(crate) fn bytes(&self) -> usize {
         let conditions = self.conditions.iter().map(|condition| match condition {
             Condition::Absent(key) | Condition::Unchanged(key, _) => key.len(),
         });
-        let operations = self.operations.iter().map(|operation| match operation {
-            Operation::Put { key, value, .. } => key.len() + value.len(),
-            Operation::Delete { key } => key.len(),
-        });
-        conditions.chain(operations).sum()
+        conditions.chain(self.operations.iter().map(Operation::bytes)).sum()
+    }
+}
+
+impl Operation {
+    pub(crate) fn key(&self) -> &str {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } => key,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Put { key, value, .. } => key.len() + value.len(),
+            Self::Delete { key } => key.len(),
+        }
     }
 }

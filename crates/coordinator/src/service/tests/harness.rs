@@ -37,7 +37,8 @@ pub(super) fn settings() -> Settings {
 }
 
 pub(super) fn start(store: &Store, settings: Settings) -> Service {
-    let entropy = Seeded(AtomicU64::new(SEEDS.fetch_add(1, Ordering::Relaxed) << 32));
+    let seed = SEEDS.fetch_add(1, Ordering::Relaxed);
+    let (entropy, settings) = (Seeded(AtomicU64::new(seed << 32)), Settings { name: format!("c{seed}"), ..settings });
     Service::start(Arc::clone(store), settings, Arc::new(entropy), CancellationToken::new())
 }
 

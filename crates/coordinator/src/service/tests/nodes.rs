@@ -201,7 +201,8 @@ mod cases {
         observer.until(|state| alive(state, Role::Broker, stays.id)).await;
         observer.until(|state| !alive(state, Role::Broker, gone)).await;
         let names = async || {
-            let entries = store.range("/tidemark/main/node-names/").await.unwrap().entries;
+            let mut entries = store.range("/tidemark/main/node-names/").await.unwrap().entries;
+            entries.retain(|entry| !entry.key.contains("/coordinator/"));
             entries.into_iter().filter_map(|entry| entry.key.rsplit('/').next().map(str::to_owned)).collect::<Vec<_>>()
         };
         let mut away = std::collections::BTreeSet::new();

@@ -128,7 +128,13 @@ mod cases {
     pub(super) async fn validate_only_says_what_would_be_and_writes_nothing(store: Store) {
         let service = with_a_journal(&store).await;
         create(&service, new("there")).await.unwrap();
-        let before = store.range("/").await.unwrap();
+        let written = async || {
+            let mut entries = store.range("/").await.unwrap().entries;
+            // The coordinator takes its slots meanwhile.
+            entries.retain(|entry| !entry.key.contains("/state/slots/") && !entry.key.contains("coordinator"));
+            entries
+        };
+        let before = written().await;
         let answers = service.create_topics(vec![sized("fresh", -1), new("there")], true).await;
         let would_be = answers[0].as_ref().unwrap();
         assert_eq!((would_be.topic.partitions.len(), would_be.topic.replication_factor), (1, 1));
@@ -138,7 +144,7 @@ mod cases {
         let set = ConfigChange::Set { name: "retention.ms".into(), value: "5".into() };
         let altered = service.alter_topic_configs(there(), vec![set], true).await.unwrap();
         assert_eq!(altered.topic.configs["retention.ms"], "5");
-        assert_eq!(store.range("/").await.unwrap().entries, before.entries);
+        assert_eq!(written().await, before);
     }
 
     pub(super) async fn partitions_are_only_added(store: Store) {

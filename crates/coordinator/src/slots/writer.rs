@@ -1,0 +1,165 @@
+//! Takes what waits to be written to the store: few transactions, a few of them at a time.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until};
+
+use super::confirm::records;
+use super::hub::Hub;
+use super::queue::{Flight, Outcome};
+use crate::metrics;
+use crate::store::{Commit, StoreError};
+
+/// Transactions under way. With one alone, what arrives just after it left waits for two; many make the store slower, not
+/// faster.
+const MAX_FLIGHTS: usize = 4;
+
+/// Transactions that are not full leave this far apart when there are many: 200 a second.
+const SPACING: Duration = Duration::from_millis(5);
+
+/// How many may leave without waiting after a pause.
+const BURST: u32 = 8;
+
+/// How long to wait before the store is asked again after an error, doubled from the least to the most.
+const LEAST_BACKOFF: Duration = Duration::from_millis(50);
+const MOST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// Writes for as long as it is polled.
+pub(super) async fn run(hub: &Hub) {
+    let mut flights = FuturesUnordered::new();
+    let mut pace = Pace::new(Instant::now());
+    let mut backoff = Backoff::default();
+    loop {
+        if backoff.over(Instant::now()) && !hub.queue().doubted().is_empty() {
+            // Nothing else leaves meanwhile. That is well: a store that fails one transaction is slow with the next.
+            backoff.note(assure(hub).await);
+        }
+        let now = Instant::now();
+        while flights.len() < MAX_FLIGHTS && (pace.allows(now) || hub.queue().full()) {
+            let Some(flight) = hub.queue().take(&hub.keys) else { break };
+            pace.left(now);
+            flights.push(fly(hub, flight));
+        }
+        tokio::select! {
+            biased;
+            Some((flight, result)) = flights.next() => {
+                let outcome = outcome(&result);
+                hub.queue().finish(flight, outcome);
+                backoff.note(result.map(drop));
+            }
+            () = hub.queued.notified() => {}
+            () = sleep_until(pace.next()), if !pace.allows(now) => {}
+            () = sleep_until(backoff.until), if !backoff.over(now) => {}
+        }
+    }
+}
+
+async fn fly(hub: &Hub, flight: Flight) -> (Flight, Result<Commit, StoreError>) {
+    let (txn, begun) = (flight.txn.clone(), Instant::now());
+    let (operations, bytes) = (txn.operations.len(), txn.bytes());
+    let result = hub.store.commit(txn).await;
+    metrics::slots_written(operations, bytes, begun.elapsed(), result.is_ok());
+    (flight, result)
+}
+
+fn outcome(result: &Result<Commit, StoreError>) -> Outcome {
+    match result {
+        Ok(Commit::Done(revision)) => Outcome::Done(*revision),
+        Ok(Commit::Conflict) => Outcome::Conflict,
+        Err(_) => Outcome::Unknown,
+    }
+}
+
+/// Reads the records of the slots of which a transaction failed: some were lost, the others go on.
+async fn assure(hub: &Hub) -> Result<(), StoreError> {
+    let doubted = hub.queue().doubted();
+    let records = records(hub).await?;
+    for (slot, tenure) in doubted {
+        match records.get(&slot.id) {
+            Some((now, entry)) if *now == slot => hub.queue().assured(slot.id, tenure, entry.revision),
+            _ => hub.lose(slot.id, tenure),
+        }
+    }
+    Ok(())
+}
+
+/// When transactions may leave that are not full.
+struct Pace {
+    /// When the transactions that have left, [`SPACING`] apart, would have left.
+    spent: Instant,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { spent: now }
+    }
+
+    /// When the next may leave.
+    fn next(&self) -> Instant {
+        self.spent - SPACING * (BURST - 1)
+    }
+
+    fn allows(&self, now: Instant) -> bool {
+        self.next() <= now
+    }
+
+    fn left(&mut self, now: Instant) {
+        self.spent = self.spent.max(now) + SPACING;
+    }
+}
+
+/// When the store may be asked again after it failed.
+struct Backoff {
+    until: Instant,
+    next: Duration,
+    failures: u32,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { until: Instant::now(), next: LEAST_BACKOFF, failures: 0 }
+    }
+}
+
+impl Backoff {
+    fn over(&self, now: Instant) -> bool {
+        self.until <= now
+    }
+
+    fn note(&mut self, result: Result<(), StoreError>) {
+        let Err(error) = result else {
+            *self = Self::default();
+            return;
+        };
+        // An outage is told at its start, and then ever more rarely.
+        self.failures = self.failures.saturating_add(1);
+        if self.failures.is_power_of_two() {
+            tracing::warn!(%error, failures = self.failures, "cannot write to slots, trying again");
+        }
+        self.until = Instant::now() + self.next;
+        self.next = (self.next * 2).min(MOST_BACKOFF);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_few_leave_at_once_and_many_are_spaced() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let mut left = 0;
+        while Instant::now() < start + Duration::from_secs(1) {
+            while pace.allows(Instant::now()) {
+                pace.left(Instant::now());
+                left += 1;
+            }
+            assert!(left >= BURST, "a burst waits for nothing");
+            tokio::time::advance(Duration::from_micros(500)).await;
+        }
+        assert!((200..=200 + BURST).contains(&left), "{left}");
+    }
+}
