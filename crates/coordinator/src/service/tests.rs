@@ -4,6 +4,7 @@ mod harness;
 mod journals;
 mod nodes;
 mod outage;
+mod slots;
 mod topics;
 
 /// Runs a case on a store of this process, with tokio's clock paused, and on a real etcd.

@@ -1,6 +1,7 @@
 //! What the slots of one coordinator share: what it holds, what waits to be written, who waits to be confirmed.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidemark_model::{NodeId, Slot, SlotId};
@@ -41,7 +42,15 @@ pub(super) struct Holding {
     pub(super) slot: Slot,
     /// Tells one time of holding a slot from another, also when the slot's epoch is the same.
     pub(super) tenure: u64,
+    /// Its user has it.
+    announced: AtomicBool,
     pub(super) lost: CancellationToken,
+}
+
+impl Holding {
+    pub(super) fn announced(&self) -> bool {
+        self.announced.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Default)]
@@ -96,7 +105,8 @@ impl Hub {
     pub(super) fn hold(&self, slot: Slot, revision: u64) -> Arc<Holding> {
         let mut held = self.held();
         held.tenures += 1;
-        let holding = Arc::new(Holding { slot, tenure: held.tenures, lost: CancellationToken::new() });
+        let (announced, lost) = (AtomicBool::new(false), CancellationToken::new());
+        let holding = Arc::new(Holding { slot, tenure: held.tenures, announced, lost });
         held.slots.insert(slot.id, Arc::clone(&holding));
         self.queue().open(slot, holding.tenure, revision);
         self.user.loading(slot.id);
@@ -109,6 +119,7 @@ impl Hub {
         // The lock is held so that the user hears of the loss after this.
         let held = self.held();
         if held.slots.get(&holding.slot.id).is_some_and(|now| now.tenure == holding.tenure) {
+            holding.announced.store(true, Ordering::Relaxed);
             self.user.acquired(Owned { hub: Arc::clone(self), holding: Arc::clone(holding) }, stored);
         }
     }

@@ -58,7 +58,7 @@ pub(crate) async fn run(shared: &Shared, user: Arc<dyn SlotUser>) -> Result<(), 
         fenced = membership.keep() => Err(Error::Replaced(fenced.to_string())),
         () = super::writer::run(&hub) => Ok(()),
         () = super::confirm::run(&hub) => Ok(()),
-        () = keep(shared, &hub) => Ok(()),
+        ended = keep(shared, &hub) => ended,
     };
     for holding in hub.holdings() {
         hub.lose(holding.slot.id, holding.tenure);
@@ -89,8 +89,8 @@ async fn register<'a>(shared: &'a Shared, registration: &'a Registration) -> Res
     }
 }
 
-/// Keeps the slots until shutdown. Returns when nothing is left to be written.
-async fn keep(shared: &Shared, hub: &Arc<Hub>) {
+/// Keeps the slots until shutdown. Returns when nothing is left to be written, or when another process has this one's name.
+async fn keep(shared: &Shared, hub: &Arc<Hub>) -> Result<(), Error> {
     let mut revisions = shared.state.revisions();
     let mut ticks = tokio::time::interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -121,7 +121,10 @@ async fn keep(shared: &Shared, hub: &Arc<Hub>) {
         }
         match shared.shutdown.run_until_cancelled(work.look()).await {
             None => break,
-            Some(Ok(())) => failures = 0,
+            Some(Ok(Look::Done)) => failures = 0,
+            Some(Ok(Look::Replaced)) => {
+                return Err(Error::Replaced("another process has registered under its name".into()));
+            }
             Some(Err(error)) => {
                 failures = failures.saturating_add(1);
                 if failures.is_power_of_two() {
@@ -133,6 +136,7 @@ async fn keep(shared: &Shared, hub: &Arc<Hub>) {
     }
     let draining = hub.holdings().into_iter().map(|holding| async move { drain(hub, &holding).await });
     futures::future::join_all(draining).await;
+    Ok(())
 }
 
 struct Work<'a> {
@@ -143,6 +147,13 @@ struct Work<'a> {
     jobs: FuturesUnordered<BoxFuture<'a, Job>>,
 }
 
+/// What a look at the store showed.
+enum Look {
+    Done,
+    /// Another process is registered as this coordinator.
+    Replaced,
+}
+
 /// What was done in the background.
 enum Job {
     Loaded,
@@ -151,7 +162,7 @@ enum Job {
 
 impl<'a> Work<'a> {
     /// Compares what is stored with what is held, and does what is to be done.
-    async fn look(&mut self) -> Result<(), StoreError> {
+    async fn look(&mut self) -> Result<Look, StoreError> {
         let nodes = nodes(self.hub).await?;
         let records = records(self.hub).await?;
         for holding in self.hub.holdings() {
@@ -164,9 +175,16 @@ impl<'a> Work<'a> {
                 self.load(*slot, entry.revision);
             }
         }
+        let (me, incarnation) = self.hub.me;
+        match nodes.get(&me) {
+            Some((other, _)) if *other != incarnation => return Ok(Look::Replaced),
+            Some(_) => {}
+            // The lease was lost. Until it is had again nothing new is begun.
+            None => return Ok(Look::Done),
+        }
         let live: Live = nodes.iter().map(|(id, (incarnation, _))| (*id, *incarnation)).collect();
         let slots = records.iter().map(|(id, (slot, _))| (*id, *slot)).collect();
-        let steps = plan::steps(self.hub.me.0, &live, &slots);
+        let steps = plan::steps(me, &live, &slots);
         for (slot, to) in steps.hand_over {
             let incarnation = live.get(&to).copied().unwrap_or_default();
             self.hand_over(slot, to, incarnation);
@@ -174,7 +192,7 @@ impl<'a> Work<'a> {
         for chunk in steps.take.chunks(MAX_TAKEN) {
             self.take(chunk, &nodes, &records).await?;
         }
-        Ok(())
+        Ok(Look::Done)
     }
 
     /// Takes slots whose owners are gone, if they still are.
@@ -273,6 +291,9 @@ async fn read(hub: &Hub, holding: &Holding) -> Result<Option<Snapshot>, StoreErr
 
 /// Lets a slot's user stop, and waits until what it queued is written.
 async fn drain(hub: &Arc<Hub>, holding: &Arc<Holding>) {
+    if !holding.announced() {
+        return hub.lose(holding.slot.id, holding.tenure);
+    }
     let owned = Owned { hub: Arc::clone(hub), holding: Arc::clone(holding) };
     let drained = async {
         hub.user.drain(owned.id()).await;

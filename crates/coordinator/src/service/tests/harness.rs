@@ -18,7 +18,7 @@ pub(super) type Store = Arc<dyn MetadataStore>;
 
 /// Random enough, and the same in each run, but for the seed.
 #[derive(Debug)]
-struct Seeded(AtomicU64);
+pub(super) struct Seeded(pub(super) AtomicU64);
 
 impl Entropy for Seeded {
     fn next_u64(&self) -> u64 {
@@ -29,7 +29,7 @@ impl Entropy for Seeded {
 }
 
 /// Coordinators on one store draw different numbers.
-static SEEDS: AtomicU64 = AtomicU64::new(1);
+pub(super) static SEEDS: AtomicU64 = AtomicU64::new(1);
 
 pub(super) fn settings() -> Settings {
     // etcd's shortest.
