@@ -106,11 +106,6 @@ impl Keys {
         format!("{}slots/", self.state)
     }
 
-    /// The prefix of what is stored of the groups of a slot.
-    pub(crate) fn groups(&self, slot: SlotId) -> String {
-        format!("{}groups/{slot}/", self.root)
-    }
-
     pub(crate) fn journals(&self) -> String {
         format!("{}journals/", self.state)
     }
