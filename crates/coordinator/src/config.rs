@@ -13,6 +13,9 @@ use tidemark_runtime::telemetry::Telemetry;
 use crate::Error;
 use crate::store::{Embedded, Etcd, EtcdOptions, MetadataStore};
 
+/// Partitions of a topic share a record of offsets, which has to fit into a transaction of the metadata store.
+const MAX_OFFSET_METADATA: u32 = 8_192;
+
 /// The name of the cluster within an etcd, where the address gives none.
 const DEFAULT_CLUSTER: &str = "main";
 
@@ -39,6 +42,18 @@ pub struct Config {
     pub default_replication_factor: i16,
     /// How long a node that says nothing stays in the cluster state. etcd knows whole seconds, from two on.
     pub node_lease_ms: u64,
+    /// Kafka's `group.min.session.timeout.ms`: the shortest session that a member of the classic protocol may ask for.
+    pub group_min_session_timeout_ms: u64,
+    /// Kafka's `group.max.session.timeout.ms`.
+    pub group_max_session_timeout_ms: u64,
+    /// Kafka's `group.initial.rebalance.delay.ms`: how long an empty group waits for more members when one has come.
+    pub group_initial_rebalance_delay_ms: u64,
+    /// Kafka's `group.max.size`: the most members of a group of the classic protocol.
+    pub group_max_size: u32,
+    /// Kafka's `offset.metadata.max.bytes`: the longest metadata of a committed offset.
+    pub offset_metadata_max_bytes: u32,
+    /// Kafka's `offsets.retention.minutes`: how long offsets are kept that nobody uses.
+    pub offsets_retention_minutes: u64,
     pub telemetry: Telemetry,
 }
 
@@ -55,6 +70,12 @@ impl Default for Config {
             num_partitions: settings.num_partitions,
             default_replication_factor: settings.default_replication_factor,
             node_lease_ms: settings.node_lease.as_millis() as u64,
+            group_min_session_timeout_ms: settings.groups.min_session_timeout.as_millis() as u64,
+            group_max_session_timeout_ms: settings.groups.max_session_timeout.as_millis() as u64,
+            group_initial_rebalance_delay_ms: settings.groups.initial_rebalance_delay.as_millis() as u64,
+            group_max_size: settings.groups.max_size as u32,
+            offset_metadata_max_bytes: settings.groups.offset_metadata_max_bytes as u32,
+            offsets_retention_minutes: settings.groups.offsets_retention.as_secs() / 60,
             telemetry: Telemetry::default(),
         }
     }
@@ -145,9 +166,16 @@ impl Default for GroupSettings {
 impl Settings {
     /// The settings that Kafka has too, by its names for broker configs.
     pub(crate) fn as_kafka_names(&self) -> BTreeMap<String, String> {
+        let groups = &self.groups;
         let settings = [
             ("num.partitions", self.num_partitions.to_string()),
             ("default.replication.factor", self.default_replication_factor.to_string()),
+            ("group.min.session.timeout.ms", groups.min_session_timeout.as_millis().to_string()),
+            ("group.max.session.timeout.ms", groups.max_session_timeout.as_millis().to_string()),
+            ("group.initial.rebalance.delay.ms", groups.initial_rebalance_delay.as_millis().to_string()),
+            ("group.max.size", groups.max_size.to_string()),
+            ("offset.metadata.max.bytes", groups.offset_metadata_max_bytes.to_string()),
+            ("offsets.retention.minutes", (groups.offsets_retention.as_secs() / 60).to_string()),
         ];
         settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
@@ -168,7 +196,19 @@ impl Config {
             num_partitions: self.num_partitions.max(1),
             default_replication_factor: self.default_replication_factor.max(1),
             node_lease: Duration::from_millis(self.node_lease_ms.max(1)),
-            groups: GroupSettings::default(),
+            groups: self.group_settings(),
+        }
+    }
+
+    fn group_settings(&self) -> GroupSettings {
+        GroupSettings {
+            min_session_timeout: Duration::from_millis(self.group_min_session_timeout_ms),
+            max_session_timeout: Duration::from_millis(self.group_max_session_timeout_ms),
+            initial_rebalance_delay: Duration::from_millis(self.group_initial_rebalance_delay_ms),
+            max_size: self.group_max_size.max(1) as usize,
+            offset_metadata_max_bytes: self.offset_metadata_max_bytes.min(MAX_OFFSET_METADATA) as usize,
+            offsets_retention: Duration::from_secs(self.offsets_retention_minutes.saturating_mul(60)),
+            ..GroupSettings::default()
         }
     }
 }

@@ -19,19 +19,22 @@ pub(crate) mod consumer;
 mod event;
 mod offsets;
 mod regex;
+mod runtime;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tidemark_model::TopicId;
 use tidemark_model::group::{GroupKind, ListedGroup};
 use tokio::time::Instant;
 
 pub(crate) use self::classic::Classic;
 pub(crate) use self::consumer::ConsumerGroup;
 use self::event::Change;
-pub(crate) use self::event::{Answer, Caller, Context, Event, Out, Scope, Ticket, Writes};
+pub(crate) use self::event::{Answer, Caller, Context, Event, Gate, Out, Scope, Ticket, Writes};
 use self::offsets::{Expiry, Offsets};
+pub(crate) use self::runtime::Groups;
 use crate::records::{BadValue, GroupKey, decode_group_configs, encode_group_configs};
 
 /// The protocol type of consumers, in both protocols.
@@ -147,6 +150,16 @@ impl Group {
         let mut records: Vec<_> = records.collect();
         records.sort_by_key(|(_, value)| value.is_none());
         Some(Writes { number: self.writes, records })
+    }
+
+    /// Whether there is something to write.
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// The topics that it has offsets of.
+    pub(crate) fn topics_with_offsets(&self) -> impl Iterator<Item = TopicId> {
+        self.offsets.topics()
     }
 
     /// When it wants [`Event::Deadline`]. Earlier does no harm.

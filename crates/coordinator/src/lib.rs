@@ -11,16 +11,13 @@ pub mod config;
 mod counters;
 mod error;
 mod follow;
-#[allow(dead_code, reason = "no call reaches groups yet")]
 mod groups;
 mod journals;
 mod metrics;
-mod no_groups;
 mod nodes;
 mod placement;
 mod records;
 mod service;
-#[cfg_attr(not(test), allow(dead_code, reason = "nothing is kept in the slots yet"))]
 mod slots;
 mod state;
 pub mod store;

@@ -18,7 +18,8 @@ async fn run(config: Config, host: Host) -> anyhow::Result<()> {
     let listener = bind::listen("listen", &config.listen).await?;
     let address = bind::advertised(&config.advertise, listener.local_addr()?)?;
     let store = metadata.open().await?;
-    let service = Service::start(store, config.settings(&metadata, address), host.entropy, host.shutdown.clone());
+    let settings = config.settings(&metadata, address);
+    let service = Service::start(store, settings, host.clock, host.entropy, host.shutdown.clone());
 
     let shared = Arc::new(service.clone());
     let served = serve_coordinator(listener, shared.clone(), shared, host.shutdown);

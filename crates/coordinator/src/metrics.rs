@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
+use tidemark_model::GroupError;
 
 /// The watch on the metadata store was cut and begins again.
 pub(crate) fn watch_interrupted() {
@@ -70,4 +71,22 @@ pub(crate) fn slots_written(operations: usize, bytes: usize, took: Duration, ans
 /// One read of the store is to confirm so many answers.
 pub(crate) fn confirmed(answers: usize) {
     histogram!("tidemark_coordinator_slot_confirmations").record(answers as f64);
+}
+
+/// A call to a group was answered.
+pub(crate) fn group_answered(request: &'static str, error: Option<&GroupError>) {
+    let outcome = match error {
+        None => "ok",
+        Some(GroupError::NotCoordinator) => "not_coordinator",
+        Some(GroupError::LoadInProgress) => "loading",
+        Some(GroupError::Unavailable(_)) => "unavailable",
+        Some(GroupError::TimedOut(_)) => "timed_out",
+        Some(_) => "refused",
+    };
+    counter!("tidemark_coordinator_group_calls_total", "request" => request, "outcome" => outcome).increment(1);
+}
+
+/// The groups of a slot were read.
+pub(crate) fn groups_loaded(groups: usize) {
+    counter!("tidemark_coordinator_groups_loaded_total").increment(groups as u64);
 }

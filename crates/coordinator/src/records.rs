@@ -25,9 +25,7 @@
 //! Names of groups and members are escaped ([`groups`]). A value is JSON, `[version, {…}]`, but for offsets. A reader refuses a version that it does not know: an older coordinator leaves
 //! alone what a newer one wrote.
 
-#[allow(dead_code, reason = "no call reaches groups yet")]
 mod consumer_groups;
-#[allow(dead_code, reason = "no call reaches groups yet")]
 mod groups;
 mod values;
 mod varint;
@@ -41,7 +39,7 @@ pub(crate) use consumer_groups::{
     encode_consumer_target,
 };
 pub(crate) use groups::{
-    GroupKey, OFFSETS_PER_CHUNK, StoredClassic, StoredClassicMember, StoredOffset, decode_classic,
+    GroupKey, MAX_GROUP_NAME, OFFSETS_PER_CHUNK, StoredClassic, StoredClassicMember, StoredOffset, decode_classic,
     decode_classic_member, decode_group_configs, decode_offsets, encode_classic, encode_classic_member,
     encode_group_configs, encode_offsets,
 };

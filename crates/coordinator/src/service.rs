@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, TopicRef};
+use tidemark_model::group::{GroupAnswer, GroupCall, ListedGroup};
 use tidemark_model::{
-    ClusterUpdate, Coordinator, CoordinatorError, Entropy, Journal, NodeId, Registration, Role, TopicId,
+    Clock, ClusterUpdate, Coordinator, CoordinatorError, Entropy, GroupCoordinator, GroupError, Journal, NodeId,
+    Registration, Role, TopicId,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +20,7 @@ use uuid::Uuid;
 
 use crate::config::Settings;
 use crate::error::Error;
+use crate::groups::Groups;
 use crate::records::Keys;
 use crate::slots::{self, SlotUser};
 use crate::state::State;
@@ -37,6 +41,7 @@ const LOADING_PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Service {
     shared: Arc<Shared>,
+    groups: Arc<Groups>,
     stopped: CancellationToken,
 }
 
@@ -47,7 +52,8 @@ pub(crate) struct Shared {
     pub(crate) state: State,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) shutdown: CancellationToken,
-    entropy: Arc<dyn Entropy>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,23 +75,31 @@ impl Service {
     pub fn start(
         store: Arc<dyn MetadataStore>,
         settings: Settings,
+        clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self::start_with(store, settings, entropy, shutdown, Arc::new(slots::Unused))
+        let shared = Shared::new(store, settings, clock, entropy, shutdown);
+        let groups = Arc::new(Groups::new(Arc::clone(&shared)));
+        Self::run(shared, Arc::clone(&groups), groups)
     }
 
     /// As [`Self::start`], with what is to be done with the slots that this coordinator owns.
+    #[cfg(test)]
     pub(crate) fn start_with(
         store: Arc<dyn MetadataStore>,
         settings: Settings,
+        clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         shutdown: CancellationToken,
         user: Arc<dyn SlotUser>,
     ) -> Self {
-        let keys = Keys::new(&settings.cluster);
-        let (status, state) = (watch::Sender::new(Status::Loading), State::new(keys.clone()));
-        let shared = Arc::new(Shared { store, keys, settings, state, status, shutdown, entropy });
+        let shared = Shared::new(store, settings, clock, entropy, shutdown);
+        let groups = Arc::new(Groups::new(Arc::clone(&shared)));
+        Self::run(shared, groups, user)
+    }
+
+    fn run(shared: Arc<Shared>, groups: Arc<Groups>, user: Arc<dyn SlotUser>) -> Self {
         let (following, stopped) = (Arc::clone(&shared), CancellationToken::new());
         let guard = stopped.clone().drop_guard();
         tokio::spawn(async move {
@@ -101,7 +115,7 @@ impl Service {
                 following.status.send_replace(Status::Failed(error));
             }
         });
-        Self { shared, stopped }
+        Self { shared, groups, stopped }
     }
 
     /// Returns once everything has ended, after the shutdown: what this coordinator owned is handed over.
@@ -130,6 +144,18 @@ impl Service {
 }
 
 impl Shared {
+    fn new(
+        store: Arc<dyn MetadataStore>,
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        shutdown: CancellationToken,
+    ) -> Arc<Self> {
+        let keys = Keys::new(&settings.cluster);
+        let (status, state) = (watch::Sender::new(Status::Loading), State::new(keys.clone()));
+        Arc::new(Self { store, keys, settings, state, status, shutdown, clock, entropy })
+    }
+
     pub(crate) fn loaded(&self) -> bool {
         self.state.revision().is_some()
     }
@@ -265,6 +291,17 @@ impl Coordinator for Service {
 
     async fn allocate_producer_ids(&self, count: u32) -> Result<Range<i64>, CoordinatorError> {
         counted("allocate_producer_ids", counters::allocate_producer_ids(&self.shared, count).await)
+    }
+}
+
+#[async_trait]
+impl GroupCoordinator for Service {
+    fn call(&self, call: GroupCall) -> BoxFuture<'static, Result<GroupAnswer, GroupError>> {
+        self.groups.call(call)
+    }
+
+    async fn list(&self) -> Result<Vec<ListedGroup>, GroupError> {
+        self.groups.list().await
     }
 }
 

@@ -85,6 +85,7 @@ impl Control {
         let service = tidemark_coordinator::Service::start(
             Arc::new(store),
             config.coordinator(),
+            host.clock.clone(),
             host.entropy.clone(),
             stop.clone(),
         );

@@ -51,6 +51,11 @@ impl Offsets {
         Ok(())
     }
 
+    pub(crate) fn topics(&self) -> impl Iterator<Item = TopicId> {
+        let mut last = None;
+        self.partitions.keys().map(|at| at.topic).filter(move |topic| last.replace(*topic) != Some(*topic))
+    }
+
     /// Whether nothing is known of any partition, not even a deletion on its way.
     pub(crate) fn is_empty(&self) -> bool {
         self.partitions.is_empty()

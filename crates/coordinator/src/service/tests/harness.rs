@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::stream::{BoxStream, StreamExt};
 use tidemark_model::coordinator::{Changed, NewTopic};
 use tidemark_model::{ClusterState, ClusterUpdate, Coordinator, CoordinatorError, Entropy, NodeId, Registration, Role};
+use tidemark_runtime::seams::SystemClock;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::MetadataStore;
@@ -37,9 +38,13 @@ pub(super) fn settings() -> Settings {
 }
 
 pub(super) fn start(store: &Store, settings: Settings) -> Service {
+    start_until(store, settings, CancellationToken::new())
+}
+
+pub(super) fn start_until(store: &Store, settings: Settings, shutdown: CancellationToken) -> Service {
     let seed = SEEDS.fetch_add(1, Ordering::Relaxed);
     let (entropy, settings) = (Seeded(AtomicU64::new(seed << 32)), Settings { name: format!("c{seed}"), ..settings });
-    Service::start(Arc::clone(store), settings, Arc::new(entropy), CancellationToken::new())
+    Service::start(Arc::clone(store), settings, Arc::new(SystemClock), Arc::new(entropy), shutdown)
 }
 
 /// A coordinator that has loaded the state.
