@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tidemark::{Config, standalone};
+use tidemark::{Config, inspect, standalone};
 use tidemark_runtime::config::{self, Sources};
 use tidemark_runtime::service;
 
@@ -24,6 +24,25 @@ struct Cli {
 enum Command {
     /// Runs all four services in this process, with all state in one directory.
     Standalone(Standalone),
+    /// Looks at what storage nodes keep.
+    #[command(subcommand)]
+    Storage(Storage),
+}
+
+#[derive(Debug, Subcommand)]
+enum Storage {
+    /// Shows a file of the write-ahead log, a segment or a checkpoint (with the manifest in it), and checks it.
+    Inspect(Inspect),
+}
+
+#[derive(Debug, Args)]
+struct Inspect {
+    /// A file, or the URL of an object: s3://bucket/prefix/…/name.segment, with credentials as for the services.
+    #[arg(value_name = "FILE|URL")]
+    what: String,
+    /// Shows every line of every list.
+    #[arg(long)]
+    all: bool,
 }
 
 /// Flags win over the environment (TIDEMARK_LISTEN sets `listen`), the environment over the file.
@@ -47,7 +66,22 @@ struct Standalone {
 }
 
 fn main() -> ExitCode {
-    let Command::Standalone(args) = Cli::parse().command;
+    match Cli::parse().command {
+        Command::Standalone(args) => run_standalone(args),
+        Command::Storage(Storage::Inspect(args)) => match inspect::shown(&args.what, args.all) {
+            Ok(text) => {
+                print(&text);
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("tidemark: {}: {error}", args.what);
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn run_standalone(args: Standalone) -> ExitCode {
     match prepare(args) {
         Ok(Some(config)) => {
             let dir = config.shown_dir().to_string();

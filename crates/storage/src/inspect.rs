@@ -1,0 +1,193 @@
+//! `tidemark storage inspect`: what a file of the write-ahead log, a segment or a checkpoint holds, for a person.
+//!
+//! All checksums are checked on the way; what is wrong is said in its place, and the rest is shown.
+
+use std::fmt::{self, Write as _};
+
+use bytes::Bytes;
+use tidemark_model::batch::HEADER_LEN;
+use tidemark_segment::{Checkpoint, FormatError, SegmentIndex};
+
+use crate::entry::{Entry, Run};
+use crate::state::State;
+use crate::wal::format::{FILE_HEADER_LEN, FileHeader, Frame, align, next_group};
+
+/// Lines of one list, when not all are asked for.
+const FEW: usize = 20;
+
+/// What the bytes are.
+const WAL: &[u8] = crate::wal::format::MAGIC;
+const SEGMENT: &[u8] = b"TIDEMSEG";
+const CHECKPOINT: &[u8] = b"TIDECKPT";
+
+/// Describes the bytes of a whole file or object. `all`: every line of every list, not only the first.
+pub fn inspect(bytes: &Bytes, all: bool) -> Result<String, String> {
+    let mut page = Page { text: String::new(), few: if all { usize::MAX } else { FEW } };
+    let magic = bytes.get(..8).unwrap_or_default();
+    let written = match magic {
+        WAL => page.wal(bytes),
+        SEGMENT => page.segment(bytes),
+        CHECKPOINT => page.checkpoint(bytes),
+        _ => return Err("neither a file of the write-ahead log nor a segment nor a checkpoint".into()),
+    };
+    // Writing to a string cannot fail.
+    written.map_err(|error| error.to_string())?;
+    Ok(page.text)
+}
+
+struct Page {
+    text: String,
+    few: usize,
+}
+
+impl Page {
+    fn wal(&mut self, bytes: &Bytes) -> fmt::Result {
+        let header = match FileHeader::decode(bytes) {
+            Ok(header) => header,
+            Err(error) => return writeln!(self.text, "a file of the write-ahead log: {error}"),
+        };
+        let FileHeader { journal, wal_incarnation, sequence, first_index, previous_checksum } = header;
+        writeln!(self.text, "write-ahead log of journal {journal}, incarnation {wal_incarnation:016x}")?;
+        writeln!(self.text, "file {sequence} of the log, entries from {first_index} on, {} bytes", bytes.len())?;
+        let seed = header.seed();
+        let (mut position, mut checksum, mut count, mut groups) = (FILE_HEADER_LEN as u64, previous_checksum, 0, 0);
+        loop {
+            let at = |position: u64| bytes.get(position as usize..).and_then(|rest| Frame::parse(rest, seed));
+            let Some((begin, frame)) = [align(position), next_group(position)]
+                .into_iter()
+                .find_map(|begin| at(begin).filter(|frame| frame.previous_checksum == checksum).map(|f| (begin, f)))
+            else {
+                break;
+            };
+            groups += usize::from(frame.place_in_group == 0);
+            if count < self.few {
+                let entry = frame.decode(&bytes.slice(begin as usize..));
+                let what = entry.as_ref().map_or_else(ToString::to_string, describe);
+                let id = frame.id;
+                writeln!(self.text, "  {begin:>10}  {}/{}  {} bytes  {what}", id.epoch, id.index, frame.length)?;
+            }
+            count += 1;
+            checksum = frame.checksum;
+            position = begin + u64::from(frame.length);
+        }
+        self.more(count)?;
+        let left = bytes.get(position as usize..).unwrap_or_default().iter().filter(|byte| **byte != 0).count();
+        writeln!(self.text, "{count} entries in {groups} groups, the last ends at {position}")?;
+        match left {
+            0 => writeln!(self.text, "zeros follow"),
+            left => writeln!(self.text, "{left} bytes that are not zero follow: of an earlier use of the file, or torn"),
+        }
+    }
+
+    fn segment(&mut self, bytes: &Bytes) -> fmt::Result {
+        let size = bytes.len() as u64;
+        let index = match SegmentIndex::parse(bytes, size) {
+            Ok(index) => index,
+            Err(error) => return writeln!(self.text, "a segment of {size} bytes: {error}"),
+        };
+        let SegmentIndex { journal, name, runs } = &index;
+        writeln!(self.text, "segment of journal {journal}, {size} bytes: {name}")?;
+        let (epoch, first, last) = (name.epoch, name.first_index, name.last_index);
+        writeln!(self.text, "written in epoch {epoch}, of entries {first} to {last}, {} runs", runs.len())?;
+        let mut damaged = 0;
+        for (n, run) in runs.iter().enumerate() {
+            let checked = run.blocks_span(0..run.blocks.len()).ok_or(FormatError::Magic("run")).and_then(|span| {
+                let range = span.bytes.start as usize..span.bytes.end as usize;
+                run.decode(&span, &bytes.get(range.clone()).map_or_else(Bytes::new, |_| bytes.slice(range)))
+            });
+            damaged += usize::from(checked.is_err());
+            if n < self.few || checked.is_err() {
+                let (at, first, last) = (run.partition, run.first_offset, run.last_offset);
+                let (position, length, blocks, time) = (run.position, run.length, run.blocks.len(), run.max_timestamp);
+                write!(self.text, "  {at}  offsets {first} to {last}  {length} bytes at {position} in {blocks} blocks")?;
+                write!(self.text, "  up to time {time}  epochs ")?;
+                for epoch in &run.epochs {
+                    write!(self.text, "{} from {} ", epoch.leader_epoch, epoch.start_offset)?;
+                }
+                match checked {
+                    Ok(batches) => writeln!(self.text, " {} batches", batches.len())?,
+                    Err(error) => writeln!(self.text, " DAMAGED: {error}")?,
+                }
+            }
+        }
+        self.more(runs.len())?;
+        match damaged {
+            0 => writeln!(self.text, "all checksums match"),
+            damaged => writeln!(self.text, "{damaged} runs are damaged"),
+        }
+    }
+
+    fn checkpoint(&mut self, bytes: &Bytes) -> fmt::Result {
+        let checkpoint = match Checkpoint::parse(bytes) {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => return writeln!(self.text, "a checkpoint of {} bytes: {error}", bytes.len()),
+        };
+        let (journal, name) = (checkpoint.journal, checkpoint.name);
+        writeln!(self.text, "checkpoint of journal {journal} as of entry {}/{}", name.epoch, name.index)?;
+        let state = match State::decode(&checkpoint.state) {
+            Ok(state) => state,
+            Err(error) => return writeln!(self.text, "its state: {error}"),
+        };
+        writeln!(self.text, "tiered through entry {}", state.tiered_through)?;
+        let live: u64 = state.segments.values().map(|segment| segment.live).sum();
+        writeln!(self.text, "{} segments with {live} bytes alive:", state.segments.len())?;
+        for (name, segment) in state.segments.iter().take(self.few) {
+            let (runs, live, data) = (segment.runs, segment.live, segment.data);
+            writeln!(self.text, "  {name}  {runs} runs, {live} of {data} bytes alive")?;
+        }
+        self.more(state.segments.len())?;
+        writeln!(self.text, "{} intents, {} objects to be deleted", state.intents.len(), state.garbage.len())?;
+        writeln!(self.text, "{} partitions:", state.partitions.len())?;
+        for (at, partition) in state.partitions.iter().take(self.few) {
+            let (start, end) = (partition.log_start, partition.high_watermark);
+            let (runs, producers) = (partition.runs.len(), partition.producers.len());
+            writeln!(self.text, "  {at}  offsets {start} to {end}, tiered to {}", partition.tiered_end())?;
+            writeln!(self.text, "    {runs} runs, {producers} producers, {} leader epochs", partition.epochs.len())?;
+            for run in partition.runs.iter().take(self.few) {
+                let Run { segment, first_offset, last_offset, position, length, .. } = run;
+                writeln!(self.text, "    {first_offset} to {last_offset}: {length} bytes at {position} of {segment}")?;
+            }
+            if runs > self.few {
+                writeln!(self.text, "    …")?;
+            }
+        }
+        self.more(state.partitions.len())
+    }
+
+    fn more(&mut self, count: usize) -> fmt::Result {
+        match count.checked_sub(self.few) {
+            Some(more) if more > 0 => writeln!(self.text, "  … and {more} more: see --all"),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn describe(entry: &Entry) -> String {
+    match entry {
+        Entry::Batch(entry) => {
+            let (at, batch) = (entry.partition, &entry.batch);
+            let bytes = batch.wire_len() - HEADER_LEN;
+            let (base, last) = (batch.base_offset, batch.last_offset());
+            let producer = match batch.producer_id() {
+                id if id < 0 => String::new(),
+                id => format!(", producer {id}/{} sequence {}", batch.producer_epoch(), batch.base_sequence()),
+            };
+            format!("batch of {at}: offsets {base} to {last}, {bytes} bytes of records{producer}")
+        }
+        Entry::ManifestEdited(edit) => {
+            let (added, removed) = (edit.added.len(), edit.removed.len());
+            let segment = edit.segment.map_or_else(|| "no segment".to_owned(), |(name, _)| name.to_string());
+            format!("manifest edited: {added} runs for {removed}, {segment}, tiered through {}", edit.tiered_through)
+        }
+        Entry::SegmentIntended(name) => format!("segment intended: {name}"),
+        Entry::CheckpointWritten(name) => format!("checkpoint written: {name}"),
+        Entry::ObjectsDeleted(names) => format!("{} objects deleted", names.len()),
+        Entry::LogStartsMoved(starts) => {
+            format!("log starts of {} partitions moved at {}", starts.moves.len(), starts.time_ms)
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
