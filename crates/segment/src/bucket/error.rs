@@ -52,7 +52,8 @@ pub(super) fn classify(url: &str, key: &str, error: object_store::Error) -> Stor
     use object_store::Error as E;
     let text = describe(&error);
     let refused = |text: &str| StoreError::Refused(format!("{url}: {text}"));
-    if text.contains("NoSuchBucket") {
+    // As S3, Azure and Google say it.
+    if ["NoSuchBucket", "ContainerNotFound", "specified bucket does not exist"].iter().any(|said| text.contains(said)) {
         return refused("the bucket does not exist");
     }
     match error {

@@ -3,9 +3,12 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::{ClientConfigKey, RetryConfig};
@@ -24,13 +27,17 @@ impl Bucket {
     /// | URL | is |
     /// |---|---|
     /// | `s3://bucket/prefix` | S3 or what speaks like it: endpoint, region and credentials from `AWS_…` in `env` |
+    /// | `gs://bucket/prefix` | Google Cloud Storage: credentials from `GOOGLE_…`, or the instance's own |
+    /// | `az://container/prefix` | Azure Blob Storage: account and credentials from `AZURE_…`, or the instance's own |
     /// | `file:///directory` | a local directory, created; every object fsynced |
     /// | `memory://` | gone with the process: for tests |
     ///
     /// `env` is `std::env::vars()`, or what a test wants. Beside the AWS tools' own variables (`AWS_ACCESS_KEY_ID`,
     /// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, `AWS_ENDPOINT_URL`, web identity, container and instance
     /// roles): `AWS_ALLOW_HTTP=true` for an endpoint without TLS, `AWS_VIRTUAL_HOSTED_STYLE_REQUEST`,
-    /// `AWS_UNSIGNED_PAYLOAD`, `AWS_CHECKSUM_ALGORITHM`.
+    /// `AWS_UNSIGNED_PAYLOAD`, `AWS_CHECKSUM_ALGORITHM`. Google's and Azure's variables are those of their tools, such as
+    /// `GOOGLE_APPLICATION_CREDENTIALS`, `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_NAME`, `AZURE_STORAGE_ACCOUNT_KEY`,
+    /// `AZURE_STORAGE_CLIENT_ID`, `AZURE_STORAGE_ENDPOINT`.
     pub fn open(
         url: &str,
         env: impl IntoIterator<Item = (String, String)>,
@@ -40,12 +47,16 @@ impl Bucket {
         let parsed = Url::parse(url).map_err(|e| refused(format!("not a URL: {e}")))?;
         match parsed.scheme() {
             "s3" => open_s3(&parsed, env, entropy),
+            "gs" => open_gcs(&parsed, env, entropy),
+            "az" => open_azure(&parsed, env, entropy),
             "file" => {
                 let dir = parsed.to_file_path().map_err(|()| refused("not a local directory".into()))?;
                 Self::in_directory(&dir, entropy)
             }
             "memory" => Ok(Self::in_memory(entropy)),
-            other => Err(refused(format!("{other}:// is not supported: use s3://, file:// or memory://"))),
+            other => {
+                Err(refused(format!("{other}:// is not supported: use s3://, gs://, az://, file:// or memory://")))
+            }
         }
     }
 
@@ -93,7 +104,7 @@ fn open_s3(
     entropy: Arc<dyn Entropy>,
 ) -> Result<Bucket, StoreError> {
     let refused = |why: &str| StoreError::Refused(format!("{url}: {why}"));
-    let bucket = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| refused("no bucket in the URL"))?;
+    let bucket = named(url, "bucket")?;
 
     // Our formats and the batches in them carry checksums, and CRC-64 makes the server check what arrives: signing a
     // SHA-256 of every body beside that would only cost CPU. The environment may say otherwise.
@@ -101,13 +112,8 @@ fn open_s3(
         .with_unsigned_payload(true)
         .with_checksum_algorithm(Checksum::CRC64NVME)
         .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), HTTP_TIMEOUT);
-    for (name, value) in env {
-        if !name.starts_with("AWS_") {
-            continue;
-        }
-        if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
-            builder = builder.with_config(key, value);
-        }
+    for (key, value) in keys::<AmazonS3ConfigKey>(env, "AWS_") {
+        builder = builder.with_config(key, value);
     }
     let allows_http = builder
         .get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp))
@@ -119,15 +125,75 @@ fn open_s3(
     if plain_endpoint && !allows_http {
         return Err(refused("the endpoint is http://: set AWS_ALLOW_HTTP=true to allow it"));
     }
-    // Retrying is ours: see `retry`.
-    let no_retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let store = builder
         .with_bucket_name(bucket)
-        .with_retry(no_retry)
+        .with_retry(no_retry())
         .build()
         .map_err(|e| error::classify(url.as_str(), "", e))?;
     let store = Arc::new(store);
     Ok(Bucket::with_store(store.clone(), Some(store), url.path(), url.as_str(), entropy))
+}
+
+/// Retrying is ours: see `retry`.
+fn no_retry() -> RetryConfig {
+    RetryConfig { max_retries: 0, ..RetryConfig::default() }
+}
+
+fn open_gcs(
+    url: &Url,
+    env: impl IntoIterator<Item = (String, String)>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Bucket, StoreError> {
+    let bucket = named(url, "bucket")?;
+    let mut builder =
+        GoogleCloudStorageBuilder::new().with_config(GoogleConfigKey::Client(ClientConfigKey::Timeout), HTTP_TIMEOUT);
+    for (key, value) in keys::<GoogleConfigKey>(env, "GOOGLE_") {
+        builder = builder.with_config(key, value);
+    }
+    let store = builder
+        .with_bucket_name(bucket)
+        .with_retry(no_retry())
+        .build()
+        .map_err(|e| error::classify(url.as_str(), "", e))?;
+    let store = Arc::new(store);
+    Ok(Bucket::with_store(store.clone(), Some(store), url.path(), url.as_str(), entropy))
+}
+
+fn open_azure(
+    url: &Url,
+    env: impl IntoIterator<Item = (String, String)>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Bucket, StoreError> {
+    let container = named(url, "container")?;
+    let mut builder =
+        MicrosoftAzureBuilder::new().with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), HTTP_TIMEOUT);
+    for (key, value) in keys::<AzureConfigKey>(env, "AZURE_") {
+        builder = builder.with_config(key, value);
+    }
+    let store = builder
+        .with_container_name(container)
+        .with_retry(no_retry())
+        .build()
+        .map_err(|e| error::classify(url.as_str(), "", e))?;
+    let store = Arc::new(store);
+    Ok(Bucket::with_store(store.clone(), Some(store), url.path(), url.as_str(), entropy))
+}
+
+fn named<'a>(url: &'a Url, what: &str) -> Result<&'a str, StoreError> {
+    let name = url.host_str().filter(|host| !host.is_empty());
+    name.ok_or_else(|| StoreError::Refused(format!("{url}: no {what} in the URL")))
+}
+
+/// The variables of the environment that the library knows.
+fn keys<K: FromStr>(
+    env: impl IntoIterator<Item = (String, String)>,
+    prefix: &str,
+) -> impl Iterator<Item = (K, String)> {
+    let known = move |(name, value): (String, String)| {
+        let key = name.starts_with(prefix).then(|| name.to_ascii_lowercase().parse().ok())??;
+        Some((key, value))
+    };
+    env.into_iter().filter_map(known)
 }
 
 /// The library writes an object as `name#number` and then gives it its name.

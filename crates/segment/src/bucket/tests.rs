@@ -288,6 +288,8 @@ fn wrong_urls_and_settings_are_refused_at_once() {
         ("nonsense", vec![], "not a URL"),
         ("gopher://x", vec![], "gopher:// is not supported"),
         ("s3:///prefix", vec![], "no bucket"),
+        ("gs:///prefix", vec![], "no bucket"),
+        ("az:///prefix", vec![], "no container"),
         ("s3://b", env("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), "AWS_ALLOW_HTTP"),
         ("file:///proc/nowhere/dir", vec![], "cannot create"),
     ] {
@@ -309,6 +311,10 @@ fn debug_shows_no_credentials() {
 
 /// A server that gives every request this answer.
 async fn answering(status: &'static str, body: &'static str) -> Bucket {
+    at_address(&answering_at(status, body).await)
+}
+
+async fn answering_at(status: &'static str, body: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -321,7 +327,7 @@ async fn answering(status: &'static str, body: &'static str) -> Bucket {
             });
         }
     });
-    at_address(&address.to_string())
+    address.to_string()
 }
 
 fn at_address(address: &str) -> Bucket {
@@ -369,6 +375,44 @@ async fn statuses_become_what_the_caller_does_next() {
     );
     let result = cut.await.get_range("k", 0..10).await;
     assert!(unavailable(&result), "a body of 4 bytes for 10: {result:?}");
+}
+
+/// Google's and Azure's clients, at a server that answers all with this.
+async fn clouds_answered(status: &'static str, body: &'static str) -> [Bucket; 2] {
+    let endpoint = format!("http://{}", answering_at(status, body).await);
+    let set = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let azure = set(&[
+        ("AZURE_STORAGE_ACCOUNT_NAME", "account"),
+        ("AZURE_STORAGE_ACCOUNT_KEY", "a2V5"),
+        ("AZURE_STORAGE_ENDPOINT", &endpoint),
+        ("AZURE_ALLOW_HTTP", "true"),
+    ]);
+    let google =
+        set(&[("GOOGLE_BASE_URL", &endpoint), ("GOOGLE_BEARER_TOKEN", "token"), ("GOOGLE_ALLOW_HTTP", "true")]);
+    let once = RetryPolicy { budget: Duration::ZERO, ..RetryPolicy::default() };
+    [("az://container/p", azure), ("gs://bucket/p", google)]
+        .map(|(url, env)| Bucket::open(url, env, entropy()).unwrap().with_retry(once))
+}
+
+#[tokio::test]
+async fn google_and_azure_are_spoken_to_and_what_they_refuse_is_said() {
+    for bucket in clouds_answered("404 Not Found", "<Code>ContainerNotFound</Code>").await {
+        let result = bucket.get_range("k", 0..10).await;
+        assert!(matches!(&result, Err(StoreError::Refused(why)) if why.contains("does not exist")), "{result:?}");
+    }
+    for bucket in clouds_answered("403 Forbidden", "no rights").await {
+        let result = bucket.put_new("k", chunks(&["x"])).await;
+        assert!(matches!(&result, Err(StoreError::Refused(why)) if why.contains(bucket.url())), "{result:?}");
+    }
+    for bucket in clouds_answered("503 Service Unavailable", "later").await {
+        let result = bucket.put_new("k", chunks(&["x"])).await;
+        assert!(matches!(&result, Err(StoreError::Unavailable(_))), "{result:?}");
+    }
+    for bucket in clouds_answered("412 Precondition Failed", "").await {
+        assert_eq!(bucket.put_new("k", chunks(&["x"])).await, Err(StoreError::Exists("k".into())), "{bucket:?}");
+    }
 }
 
 #[tokio::test]
