@@ -75,7 +75,9 @@ impl Page {
         writeln!(self.text, "{count} entries in {groups} groups, the last ends at {position}")?;
         match left {
             0 => writeln!(self.text, "zeros follow"),
-            left => writeln!(self.text, "{left} bytes that are not zero follow: of an earlier use of the file, or torn"),
+            left => {
+                writeln!(self.text, "{left} bytes that are not zero follow: of an earlier use of the file, or torn")
+            }
         }
     }
 
@@ -99,7 +101,10 @@ impl Page {
             if n < self.few || checked.is_err() {
                 let (at, first, last) = (run.partition, run.first_offset, run.last_offset);
                 let (position, length, blocks, time) = (run.position, run.length, run.blocks.len(), run.max_timestamp);
-                write!(self.text, "  {at}  offsets {first} to {last}  {length} bytes at {position} in {blocks} blocks")?;
+                write!(
+                    self.text,
+                    "  {at}  offsets {first} to {last}  {length} bytes at {position} in {blocks} blocks"
+                )?;
                 write!(self.text, "  up to time {time}  epochs ")?;
                 for epoch in &run.epochs {
                     write!(self.text, "{} from {} ", epoch.leader_epoch, epoch.start_offset)?;
