@@ -39,13 +39,14 @@ fn targets(live: &Live, slots: &BTreeMap<SlotId, Slot>) -> BTreeMap<SlotId, Node
             *count += 1;
         }
     }
-    // Who has the most keeps one more, where it does not divide evenly.
-    let mut shares: Vec<(NodeId, usize)> = owned.into_iter().collect();
-    shares.sort_by_key(|(id, count)| (std::cmp::Reverse(*count), *id));
-    let (each, more) = match shares.len() {
+    let (each, more) = match owned.len() {
         0 => return BTreeMap::new(),
         count => (SLOTS as usize / count, SLOTS as usize % count),
     };
+    // Where it does not divide evenly, some of those who have more keep one more. The same ones while the rest moves:
+    // how many they have does not matter.
+    let mut shares: Vec<(NodeId, usize)> = owned.into_iter().collect();
+    shares.sort_by_key(|(id, count)| (*count <= each, *id));
     let mut room: BTreeMap<NodeId, usize> =
         shares.into_iter().enumerate().map(|(at, (id, _))| (id, each + usize::from(at < more))).collect();
 
@@ -69,3 +70,6 @@ fn targets(live: &Live, slots: &BTreeMap<SlotId, Slot>) -> BTreeMap<SlotId, Node
 fn owner(live: &Live, slot: Option<&Slot>) -> Option<NodeId> {
     slot.filter(|slot| live.get(&slot.owner) == Some(&slot.incarnation)).map(|slot| slot.owner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -294,3 +294,6 @@ impl Written {
         let _ = self.0.send(result);
     }
 }
+
+#[cfg(test)]
+mod tests;

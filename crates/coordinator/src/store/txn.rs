@@ -80,7 +80,7 @@ impl Txn {
     }
 
     /// Both stores have the same bounds, so that what works on one works on the other.
-    pub(super) fn check(&self) -> Result<(), StoreError> {
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
         let count = self.operations.len().max(self.conditions.len());
         if count > MAX_TXN_OPERATIONS {
             return Err(StoreError::TooLarge(format!("{count} operations, {MAX_TXN_OPERATIONS} allowed")));
