@@ -2,7 +2,8 @@
 //!
 //! A call meets the modules in this order: the [`Service`] is `tidemark_model::Coordinator`; `nodes` registers who
 //! joins and feeds it the cluster `state`, which `follow` keeps up to date by a watch; `journals`, `topics` (by
-//! `topic_rules` and `placement`) and `counters` change `records` by conditional transactions of the [`store`].
+//! `topic_rules` and `placement`) and `counters` change `records` by conditional transactions of the [`store`]. It is
+//! `tidemark_model::GroupCoordinator` too, for the `groups` of the `slots` that it owns.
 //!
 //! Any number of coordinators run side by side on one store. Each caches the state, and each write is conditional on what
 //! it was decided by. Only consumer groups have owners: each coordinator has a share of their `slots`.
@@ -18,6 +19,7 @@ mod nodes;
 mod placement;
 mod records;
 mod service;
+#[allow(dead_code, reason = "an owner's epoch is not told to anybody yet")]
 mod slots;
 mod state;
 pub mod store;

@@ -89,11 +89,11 @@ impl Service {
     pub(crate) fn start_with(
         store: Arc<dyn MetadataStore>,
         settings: Settings,
-        clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         shutdown: CancellationToken,
         user: Arc<dyn SlotUser>,
     ) -> Self {
+        let clock = Arc::new(tidemark_runtime::seams::SystemClock);
         let shared = Shared::new(store, settings, clock, entropy, shutdown);
         let groups = Arc::new(Groups::new(Arc::clone(&shared)));
         Self::run(shared, groups, user)

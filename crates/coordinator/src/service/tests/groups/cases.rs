@@ -69,7 +69,7 @@ pub(super) async fn offsets_of_a_deleted_topic_go_away(store: Store) {
     first.delete_topics(vec![TopicRef::Id(gone.topic)]).await.remove(0).unwrap();
     within(async {
         while committed(&first, "g", gone).await.is_some() {
-            tokio::time::sleep(Duration::from_millis(5)).await
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
@@ -82,7 +82,7 @@ pub(super) async fn offsets_of_a_deleted_topic_go_away(store: Store) {
     within(first.stopped()).await;
     within(async {
         while committed(&second, "g", gone).await.is_some() {
-            tokio::time::sleep(Duration::from_millis(5)).await
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
