@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, TopicRef};
+use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, OpenJournal, TopicRef};
 use tidemark_model::group::{GroupAnswer, GroupCall, ListedGroup};
 use tidemark_model::{
     Clock, ClusterUpdate, Coordinator, CoordinatorError, Entropy, GroupCoordinator, GroupError, Journal, NodeId,
@@ -251,8 +251,8 @@ impl Coordinator for Service {
         counted("leave", nodes::leave(&self.shared, role, node, incarnation).await)
     }
 
-    async fn open_journal(&self, node: NodeId, wal_incarnation: u64) -> Result<Journal, CoordinatorError> {
-        counted("open_journal", journals::open(&self.shared, node, wal_incarnation).await)
+    async fn open_journal(&self, open: OpenJournal) -> Result<Journal, CoordinatorError> {
+        counted("open_journal", journals::open(&self.shared, open).await)
     }
 
     async fn create_topics(

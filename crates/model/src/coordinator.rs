@@ -22,6 +22,18 @@ pub struct Registration {
     pub rack: Option<String>,
 }
 
+/// A storage node that opens the journal of one of its write-ahead logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenJournal {
+    pub node: NodeId,
+    /// The incarnation of the log.
+    pub wal_incarnation: u64,
+    /// The incarnations of all logs that the node has. It cannot lead a journal of any other.
+    pub logs: Vec<u64>,
+    /// The log that this one was copied from, because an fdatasync of it failed.
+    pub succeeds: Option<u64>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTopic {
     pub name: String,
@@ -115,7 +127,10 @@ pub trait Coordinator: Send + Sync {
 
     /// Makes a storage node the leader of the journal that its write-ahead log of this incarnation holds, in a new
     /// epoch, creating the journal when the log is new. Fenced when the journal's in-sync replicas do not include it.
-    async fn open_journal(&self, node: NodeId, wal_incarnation: u64) -> Result<Journal, CoordinatorError>;
+    ///
+    /// A log that succeeds another takes its place only where that one was alone in sync: others in sync have what was
+    /// acknowledged without trust in a failing disk. Journals that the node led with logs it has no more lose their leader.
+    async fn open_journal(&self, open: OpenJournal) -> Result<Journal, CoordinatorError>;
 
     /// Creates topics, answering each in its place. `validate_only` checks and writes nothing.
     async fn create_topics(&self, topics: Vec<NewTopic>, validate_only: bool)

@@ -1,10 +1,14 @@
 //! What an operator may set on a storage node.
 
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tidemark_runtime::ServiceConfig;
 use tidemark_runtime::telemetry::Telemetry;
+
+/// The most that are worth it on one disk.
+const MOST_JOURNALS: usize = 4;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -23,11 +27,14 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where history goes: `s3://bucket/prefix`, `file:///directory`.
     pub object_store: String,
+    /// Journals: write-ahead logs that are written side by side, each with its partitions. One more can be had at any time;
+    /// those there are stay. What follows is for all of them together, but for the sizes of single files and objects.
+    pub journals: usize,
     /// Bytes of committed records that go to the object store at once.
     pub segment_bytes: u64,
     /// Milliseconds after which fewer go.
     pub segment_ms: u64,
-    /// Bytes that the write-ahead log may take. When it has them, producers are told to wait.
+    /// Bytes that the write-ahead logs may take. When they have them, producers are told to wait.
     pub wal_max_bytes: u64,
     /// Bytes of a file of the write-ahead log.
     pub wal_file_bytes: u64,
@@ -50,6 +57,7 @@ impl Default for Config {
             rack: String::new(),
             data_dir: "tidemark-storage".into(),
             object_store: String::new(),
+            journals: default_journals(),
             segment_bytes: 128 << 20,
             segment_ms: 30_000,
             wal_max_bytes: 4 << 30,
@@ -60,6 +68,10 @@ impl Default for Config {
             telemetry: Telemetry::default(),
         }
     }
+}
+
+fn default_journals() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST_JOURNALS)
 }
 
 impl ServiceConfig for Config {

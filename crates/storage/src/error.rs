@@ -17,6 +17,8 @@ pub enum StartError {
     NotWritable { dir: PathBuf, cause: io::Error },
     #[error("{path} is of format {found}, and this release knows up to {known}: it was written by a newer release")]
     NewerFormat { path: PathBuf, found: u32, known: u32 },
+    #[error("{path} is of format {found}, and this release reads {known}: it was written before the first release")]
+    OlderFormat { path: PathBuf, found: u32, known: u32 },
     #[error("{path} is not a node's identity: {why}")]
     BadIdentity { path: PathBuf, why: String },
     #[error("{path}: {cause}")]
@@ -26,6 +28,9 @@ pub enum StartError {
     ForeignLog { dir: PathBuf, found: u64, expected: u64 },
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// An fdatasync failed, and of what was durable before something is not there any more: the disk lost it.
+    #[error("the log in {dir} was acknowledged up to entry {acknowledged}, and has entries up to {have} only")]
+    LostAcknowledged { dir: PathBuf, have: u64, acknowledged: u64 },
     #[error("the checkpoint of journal {journal} cannot be read: {why}")]
     Checkpoint { journal: u32, why: String },
     /// Batches that neither the log nor the object store has.

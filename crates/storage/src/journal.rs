@@ -24,8 +24,10 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use crate::data_dir::DataDir;
 use crate::disk::{Disk, IoLoop, off_thread};
 use crate::entry::{Entry, EntryId};
+use crate::health::Health;
 use crate::metrics;
 use crate::state::State;
 use crate::wal::Location;
@@ -47,6 +49,7 @@ pub(crate) struct Journal {
     core: Mutex<Core>,
     io: OnceLock<Box<dyn IoLoop>>,
     wal_max_bytes: u64,
+    ahead_max_bytes: u64,
     /// Groups in a row of which nothing could be written.
     failures: AtomicU64,
     /// Something happened that the supervisor acts on.
@@ -57,29 +60,37 @@ pub(crate) struct Journal {
     pub(crate) tier: Notify,
     /// Bytes not in the object store at which tiering is told.
     pub(crate) tier_at: u64,
-    health: watch::Sender<Result<(), String>>,
+    /// Of all journals of the node.
+    health: Arc<Health>,
+    /// Where it is noted when the log has failed.
+    data_dir: Weak<DataDir>,
 }
 
 /// What a journal is made of.
-pub(crate) struct Parts {
+pub(crate) struct Parts<'a> {
     pub(crate) id: JournalId,
     pub(crate) node: NodeId,
     pub(crate) wal_incarnation: u64,
     pub(crate) state: State,
     pub(crate) files: Arc<Files>,
-    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) data_dir: &'a Arc<DataDir>,
     pub(crate) view: watch::Receiver<Arc<ClusterState>>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Bytes that the logs of all journals of the node may take.
     pub(crate) wal_max_bytes: u64,
+    /// Bytes that may be named and not committed.
+    pub(crate) ahead_max_bytes: u64,
     pub(crate) memory_bytes: u64,
     pub(crate) tier_at: u64,
+    pub(crate) health: Arc<Health>,
 }
 
 impl Journal {
     /// A journal with what recovery found. Nothing can be appended before it is [started](Self::start) and opened.
-    pub(crate) fn new(parts: Parts, recovered: &[(Named, Location)]) -> Arc<Self> {
-        let Parts { id, node, wal_incarnation, state, files, disk, view, clock, wal_max_bytes, memory_bytes, tier_at } =
-            parts;
+    pub(crate) fn new(parts: Parts<'_>, recovered: &[(Named, Location)]) -> Arc<Self> {
+        let Parts { id, node, wal_incarnation, state, files, data_dir, view, clock, .. } = parts;
+        let Parts { wal_max_bytes, ahead_max_bytes, memory_bytes, tier_at, health, .. } = parts;
+        health.report(id, Err("the journal is being opened".to_owned()));
         let now = view.borrow().clone();
         let mut core = Core::new(id, node, wal_incarnation, state, now, memory_bytes, clock);
         recovered.iter().for_each(|(named, location)| core.recovered(named, *location));
@@ -87,17 +98,19 @@ impl Journal {
         Arc::new(Self {
             id,
             files,
-            disk,
+            disk: data_dir.disk.clone(),
             view,
             core: Mutex::new(core),
             io: OnceLock::new(),
             wal_max_bytes,
+            ahead_max_bytes,
             failures: AtomicU64::new(0),
             supervise: Notify::new(),
             seen: Notify::new(),
             tier: Notify::new(),
             tier_at,
-            health: watch::channel(Err("the journal is being opened".to_owned())).0,
+            health,
+            data_dir: Arc::downgrade(data_dir),
         })
     }
 
@@ -161,11 +174,6 @@ impl Journal {
         }
     }
 
-    /// Whether it takes appends; if not, why.
-    pub(crate) fn health(&self) -> watch::Receiver<Result<(), String>> {
-        self.health.subscribe()
-    }
-
     /// The lock over everything. Never held over I/O or a wait.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
@@ -194,16 +202,25 @@ impl Journal {
         }
     }
 
+    /// Notes on the disk that the log is not to be trusted beyond what is committed. A disk that does not take that either
+    /// leaves the next start to what it finds: it makes the last group durable, or cuts it off.
+    fn note_failed_log(&self) {
+        let (incarnation, acknowledged) = {
+            let core = self.lock();
+            (core.wal_incarnation, core.state.last)
+        };
+        let Some(data_dir) = self.data_dir.upgrade() else { return };
+        if let Err(error) = data_dir.log_failed(incarnation, acknowledged) {
+            tracing::error!(journal = %self.id, %error, "cannot note that the write-ahead log has ended");
+        }
+    }
+
     fn set_health(&self, health: Result<(), String>) {
-        self.health.send_if_modified(|known| {
-            let changed = *known != health;
-            *known = health;
-            changed
-        });
+        self.health.report(self.id, health);
     }
 
     fn space(&self) -> WalSpace {
-        WalSpace { used: self.files.used(), limit: self.wal_max_bytes }
+        WalSpace { used: self.files.used_by_all(), limit: self.wal_max_bytes, ahead_limit: self.ahead_max_bytes }
     }
 
     fn commit(&self, group: &Group, locations: &[Location]) {
@@ -262,6 +279,7 @@ impl Journal {
             }
             Phase::Ended(_) => {
                 tracing::error!(journal = %self.id, error = text, "the write-ahead log has ended: restart the node");
+                self.note_failed_log();
             }
         }
         self.set_health(Err(text));

@@ -12,6 +12,7 @@ mod deletion;
 pub mod disk;
 pub mod entry;
 pub mod error;
+mod health;
 pub mod inspect;
 mod journal;
 mod lookup;

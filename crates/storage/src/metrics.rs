@@ -23,7 +23,7 @@ pub(crate) fn wal_file_created() {
     counter!("tidemark_storage_wal_files_created_total").increment(1);
 }
 
-/// Bytes of the write-ahead log changed.
+/// Bytes of the write-ahead logs changed.
 pub(crate) fn wal_used(bytes: u64) {
     gauge!("tidemark_storage_wal_used_bytes").set(bytes as f64);
 }

@@ -1,5 +1,6 @@
 //! The storage service: the [`Storage`] trait on top of its rooms.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::error::StartError;
+use crate::health::Health;
 use crate::journal::Journal;
 use crate::store::Store;
 use crate::{deletion, offsets, read, start, tail};
@@ -40,17 +42,23 @@ pub struct Dependencies {
 
 /// A running storage node.
 pub struct Service {
-    pub(crate) journal: Arc<Journal>,
-    pub(crate) store: Store,
-    pub(crate) tier_health: watch::Receiver<Result<(), String>>,
+    pub(crate) journals: Arc<BTreeMap<JournalId, Served>>,
+    pub(crate) wal_health: Arc<Health>,
+    pub(crate) tier_health: Arc<Health>,
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) stop: CancellationToken,
     /// Held for as long as the service is.
-    pub(crate) _data_dir: DataDir,
+    pub(crate) _data_dir: Arc<DataDir>,
+}
+
+/// A journal that the node leads, with its part of the bucket.
+pub(crate) struct Served {
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) store: Store,
 }
 
 impl Service {
-    /// Recovers what the node had, opens its journal in a new epoch, and serves it.
+    /// Recovers what the node had, opens each of its journals in a new epoch, and serves them.
     ///
     /// Waits for the coordinator, and fails when an operator has to act. `shutdown` stops the wait, and later the work that
     /// goes on in the background; [`shutdown`](Self::shutdown) waits for its end.
@@ -60,12 +68,12 @@ impl Service {
 
     /// Whether appends are taken; if not, why.
     pub fn wal_health(&self) -> watch::Receiver<Result<(), String>> {
-        self.journal.health()
+        self.wal_health.subscribe()
     }
 
     /// Whether the object store takes what it is given; if not, why. Appends go on until the write-ahead log is full.
     pub fn tier_health(&self) -> watch::Receiver<Result<(), String>> {
-        self.tier_health.clone()
+        self.tier_health.subscribe()
     }
 
     /// Stops the work in the background, and refuses what comes from now on. What was taken before is answered first,
@@ -76,32 +84,35 @@ impl Service {
             // A task that failed has nothing left to stop.
             let _ = task.await;
         }
-        self.journal.drained().await;
-        self.journal.end("the node is stopping");
+        for Served { journal, .. } in self.journals.values() {
+            journal.drained().await;
+            journal.end("the node is stopping");
+        }
     }
 
-    fn journal(&self, id: JournalId) -> Result<&Arc<Journal>, StorageError> {
-        if id == self.journal.id { Ok(&self.journal) } else { Err(not_led(id)) }
+    fn served(&self, id: JournalId) -> Result<&Served, StorageError> {
+        self.journals.get(&id).ok_or_else(|| not_led(id))
     }
 
     async fn find_offset(&self, query: OffsetQuery) -> Result<FoundOffset, StorageError> {
-        offsets::find(self.journal(query.journal)?, &self.store, query).await
+        let Served { journal, store } = self.served(query.journal)?;
+        offsets::find(journal, store, query).await
     }
 
     async fn epoch_end(&self, query: EpochQuery) -> Result<EpochEnd, StorageError> {
-        offsets::epoch_end(self.journal(query.journal)?, query).await
+        offsets::epoch_end(&self.served(query.journal)?.journal, query).await
     }
 
     async fn delete(&self, deletion: RecordDeletion) -> Result<i64, StorageError> {
-        deletion::delete(self.journal(deletion.journal)?, deletion).await
+        deletion::delete(&self.served(deletion.journal)?.journal, deletion).await
     }
 }
 
 #[async_trait]
 impl Storage for Service {
     fn append(&self, request: AppendRequest) -> BoxFuture<'static, Vec<Result<Appended, StorageError>>> {
-        match self.journal(request.journal) {
-            Ok(journal) => {
+        match self.served(request.journal) {
+            Ok(Served { journal, .. }) => {
                 // Open until the append is durable on disk, or refused.
                 let span =
                     tracing::debug_span!("storage.append", journal = %request.journal, appends = request.appends.len());
@@ -116,7 +127,8 @@ impl Storage for Service {
     }
 
     async fn read(&self, request: ReadRequest) -> Result<Read, StorageError> {
-        read::read(self.journal(request.journal)?, &self.store.keys, request).await
+        let Served { journal, store } = self.served(request.journal)?;
+        read::read(journal, &store.keys, request).await
     }
 
     async fn list_offsets(&self, queries: Vec<OffsetQuery>) -> Vec<Result<FoundOffset, StorageError>> {
@@ -132,8 +144,8 @@ impl Storage for Service {
     }
 
     fn tail(&self, commands: BoxStream<'static, TailCommand>) -> BoxStream<'static, Result<TailEvent, StorageError>> {
-        let journal = self.journal.clone();
-        tail::serve(Arc::new(move |id| (id == journal.id).then(|| journal.clone())), commands)
+        let journals = self.journals.clone();
+        tail::serve(Arc::new(move |id| Some(journals.get(&id)?.journal.clone())), commands)
     }
 }
 
@@ -143,7 +155,7 @@ fn not_led(journal: JournalId) -> StorageError {
 
 impl std::fmt::Debug for Service {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Service").field("journal", &self.journal.id).finish_non_exhaustive()
+        f.debug_struct("Service").field("journals", &self.journals.keys()).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,12 @@
-//! The start: from what a data directory and the bucket hold to a journal that is served.
+//! The start: from what a data directory and the bucket hold to journals that are served.
+//!
+//! First the disk says which logs there are; a log that failed is [copied](copy) to a new one. Then the coordinator opens the
+//! journal of each, all are [recovered](restore) side by side, and each begins its epoch.
 
+mod copy;
+mod restore;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,118 +16,176 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::data_dir::DataDir;
-use crate::disk::off_thread;
+use crate::data_dir::{DataDir, Log};
 use crate::error::StartError;
+use crate::health::Health;
 use crate::journal::core::Phase;
 use crate::journal::supervise::Opener;
 use crate::journal::{Journal, Parts};
 use crate::retention;
-use crate::service::{Dependencies, Service};
-use crate::state::State;
+use crate::service::{Dependencies, Served, Service};
 use crate::store::Store;
-use crate::tier::{Policy, Tiering};
-use crate::wal::Location;
-use crate::wal::files::Files;
-use crate::wal::recovery::{Expected, Recovered, RecoveryError, Survey, survey};
-use crate::wal::writer::{Named, Writer};
+use crate::tier::{Policy, Shared, Tiering};
+use crate::wal::files::{Files, Usage};
+use crate::wal::recovery::{Survey, survey};
+use crate::wal::writer::Writer;
+use restore::{Restored, restore};
 
+/// Journals that one node may have. Each costs a thread, and files and memory of its own.
+pub(crate) const MAX_JOURNALS: usize = 64;
+/// Bytes that may be named and not committed, of all journals of a node. A safety net: those who call bound what they
+/// have under way.
+const MAX_AHEAD_BYTES: u64 = 256 * 1024 * 1024;
 /// A checkpoint is due when this part of the log's size could be freed by it, in percent: rarely enough for the object
 /// store's bill, in time for the log...
 const CHECKPOINT_PERCENT: u64 = 25;
 /// ...or this long after anything changed: a restart then has little to replay.
 const CHECKPOINT_AGE: Duration = Duration::from_secs(600);
-/// The part of the log's size from which on tiering does not wait for anything, in percent.
+/// The part of the logs' size from which on tiering does not wait for anything, in percent.
 const PRESSURE_PERCENT: u64 = 60;
 
-/// What recovery brings back.
-struct Restored {
-    state: State,
-    /// Batches that are not in the object store, and where they are.
-    batches: Vec<(Named, Location)>,
-    recovered: Recovered,
+/// A log as the disk has it.
+struct Found {
+    log: Log,
+    files: Arc<Files>,
+    survey: Survey,
 }
 
-/// `store` makes the journal's part of the bucket.
+/// A journal that is recovered and not yet open.
+struct Ready {
+    opened: tidemark_model::Journal,
+    opener: Opener,
+    files: Arc<Files>,
+    store: Store,
+    restored: Restored,
+}
+
+/// `store` makes a journal's part of the bucket.
 pub(crate) async fn start(
     config: &Config,
     deps: Dependencies,
-    store: impl FnOnce(Bucket, JournalKeys) -> Store,
+    store: impl Fn(Bucket, JournalKeys) -> Store,
 ) -> Result<Arc<Service>, StartError> {
-    let Dependencies { node, mut data_dir, bucket, coordinator, view, clock, entropy, shutdown } = deps;
-    let disk = data_dir.disk.clone();
-    let files = Arc::new(Files::new(disk.clone(), data_dir.wal(), config.wal_file_bytes));
-    let survey = find_log(&mut data_dir, &files, &*entropy)?;
-    let wal_incarnation = data_dir.wal_incarnation();
-    let opener = Opener { coordinator, entropy: entropy.clone(), node, wal_incarnation };
-    let opened = opener.open_first(&shutdown).await?;
-    if let Some(found) = survey.journal().filter(|found| *found != opened.id) {
-        return Err(StartError::OtherJournal { given: opened.id.0, found: found.0 });
-    }
-    let store = store(bucket, keys(&view, opened.id)?);
-    let restored = restore(&store, survey, &files, wal_incarnation).await?;
-    let Restored { state, batches, recovered } = restored;
-    if opened.epoch <= state.last.epoch {
-        return Err(StartError::OldEpoch { journal: opened.id.0, got: opened.epoch, last: state.last.epoch });
-    }
-    check_complete(&state, &batches)?;
-
-    let journal = Journal::new(
-        Parts {
-            id: opened.id,
-            node,
-            wal_incarnation,
-            state,
-            files: files.clone(),
-            disk,
-            view,
-            clock,
-            wal_max_bytes: config.wal_max_bytes,
-            memory_bytes: config.memory_bytes,
-            tier_at: config.segment_bytes,
-        },
-        &batches,
-    );
-    drop(batches);
-    let writer = Writer::new(files, opened.id, wal_incarnation, recovered.end);
-    journal.start(writer).map_err(|cause| StartError::Io { path: data_dir.wal(), cause })?;
-    if let Err(error) = journal.open(opened.epoch).await {
-        // A disk that is full now may have room later, and reads go on meanwhile: the supervisor opens it then.
-        if !matches!(journal.lock().phase, Phase::Reopening(_)) {
-            return Err(StartError::Open(error));
+    let Dependencies { node, data_dir, bucket, coordinator, view, clock, entropy, shutdown } = deps;
+    let data_dir = Arc::new(data_dir);
+    data_dir.add_logs(config.journals.clamp(1, MAX_JOURNALS), &*entropy)?;
+    let store = |journal| Ok::<_, StartError>(store(bucket.clone(), keys(&view, journal)?));
+    let usage = Arc::new(Usage::default());
+    let mut found = Vec::new();
+    for mut log in data_dir.logs() {
+        if log.failed.is_some() {
+            let store = log.journal.map(store).transpose()?;
+            log = copy::copy(&data_dir, log, store, config.wal_file_bytes, &*entropy).await?;
         }
-        tracing::warn!(%error, "the journal cannot be appended to yet");
+        found.push(find(&data_dir, log, config, &usage, &*entropy)?);
     }
-    if data_dir.journal().is_none() {
-        data_dir.log_created(opened.id)?;
+    let count = found.len();
+    let logs: Arc<[u64]> = found.iter().map(|found| found.log.incarnation).collect();
+
+    let mut opening = Vec::new();
+    for Found { log, files, survey } in found {
+        let (coordinator, entropy, logs) = (coordinator.clone(), entropy.clone(), logs.clone());
+        let (wal_incarnation, succeeds) = (log.incarnation, log.succeeds);
+        let opener = Opener { coordinator, entropy, node, wal_incarnation, logs, succeeds };
+        let opened = opener.open_first(&shutdown).await?;
+        if let Some(found) = survey.journal().filter(|found| *found != opened.id) {
+            return Err(StartError::OtherJournal { given: opened.id.0, found: found.0 });
+        }
+        let store = store(opened.id)?;
+        opening.push(async move {
+            let restored = restore(&store, survey, &files, wal_incarnation).await?;
+            let last = restored.state.last.epoch;
+            if opened.epoch <= last {
+                return Err(StartError::OldEpoch { journal: opened.id.0, got: opened.epoch, last });
+            }
+            Ok(Ready { opened, opener, files, store, restored })
+        });
     }
-    let tiering = Tiering::new(journal.clone(), store.clone(), policy(config), entropy);
-    let tier_health = tiering.health();
+    let ready = futures::future::try_join_all(opening).await?;
+
+    let (wal_health, tier_health) = (Arc::new(Health::default()), Arc::new(Health::default()));
+    let share = count as u64;
+    let policy = policy(config, share);
+    let shared = Arc::new(Shared::new(share, tier_health.clone()));
     let stop = CancellationToken::new();
-    let retention = retention::run(journal.clone(), Duration::from_millis(config.retention_check_ms), stop.clone());
-    let tasks = vec![
-        tokio::spawn(journal.clone().supervise(opener, stop.clone())),
-        tokio::spawn(tiering.run(stop.clone())),
-        tokio::spawn(retention),
-    ];
-    Ok(Arc::new(Service { journal, store, tier_health, tasks: Mutex::new(tasks), stop, _data_dir: data_dir }))
+    let mut served = BTreeMap::new();
+    let mut running = Vec::new();
+    for Ready { opened, opener, files, store, restored } in ready {
+        let Restored { state, batches, recovered } = restored;
+        let wal_incarnation = opener.wal_incarnation;
+        let path = files.dir().to_owned();
+        let journal = Journal::new(
+            Parts {
+                id: opened.id,
+                node,
+                wal_incarnation,
+                state,
+                files: files.clone(),
+                data_dir: &data_dir,
+                view: view.clone(),
+                clock: clock.clone(),
+                wal_max_bytes: config.wal_max_bytes,
+                ahead_max_bytes: MAX_AHEAD_BYTES / share,
+                memory_bytes: config.memory_bytes / share,
+                tier_at: policy.segment_bytes,
+                health: wal_health.clone(),
+            },
+            &batches,
+        );
+        drop(batches);
+        let writer = Writer::new(files, opened.id, wal_incarnation, recovered.end);
+        journal.start(writer).map_err(|cause| StartError::Io { path, cause })?;
+        if let Err(error) = journal.open(opened.epoch).await {
+            // A disk that is full now may have room later, and reads go on meanwhile: the supervisor opens it then.
+            if !matches!(journal.lock().phase, Phase::Reopening(_)) {
+                return Err(StartError::Open(error));
+            }
+            tracing::warn!(journal = %opened.id, %error, "the journal cannot be appended to yet");
+        }
+        if let Some(succeeded) = opener.succeeds {
+            copy::remove_log(&Files::new(data_dir.disk.clone(), data_dir.wal(succeeded), 0))?;
+        }
+        running.push((journal.clone(), opener, store.clone()));
+        served.insert(opened.id, Served { journal, store });
+    }
+    let opened: Vec<_> = running.iter().map(|(journal, opener, _)| (opener.wal_incarnation, journal.id)).collect();
+    data_dir.logs_opened(&opened)?;
+
+    let retention_check = Duration::from_millis(config.retention_check_ms);
+    let mut tasks = Vec::new();
+    for (journal, opener, store) in running {
+        tasks.push(tokio::spawn(journal.clone().supervise(opener, stop.clone())));
+        tasks.push(tokio::spawn(retention::run(journal.clone(), retention_check, stop.clone())));
+        let tiering = Tiering::new(journal, store, policy, entropy.clone(), shared.clone());
+        tasks.push(tokio::spawn(tiering.run(stop.clone())));
+    }
+    let tasks = Mutex::new(tasks);
+    Ok(Arc::new(Service { journals: Arc::new(served), wal_health, tier_health, tasks, stop, _data_dir: data_dir }))
 }
 
-/// Reads the headers of the log, and gives it another incarnation when it was emptied.
-fn find_log(
-    data_dir: &mut DataDir,
-    files: &Files,
+/// Reads the headers of a log, and gives it another incarnation when it was emptied.
+fn find(
+    data_dir: &DataDir,
+    mut log: Log,
+    config: &Config,
+    usage: &Arc<Usage>,
     entropy: &dyn tidemark_model::Entropy,
-) -> Result<Survey, StartError> {
-    let expected = data_dir.wal_incarnation();
-    let survey = survey(files, expected)?;
-    match (survey.journal(), data_dir.journal(), survey.other) {
-        (Some(_), _, _) | (None, None, None) => Ok(survey),
-        (None, _, Some((_, found))) => Err(StartError::ForeignLog { dir: data_dir.wal(), found, expected }),
-        (None, Some(journal), None) => {
-            tracing::warn!(%journal, "the write-ahead log is gone: this node starts with a new one");
-            data_dir.log_lost(entropy)?;
-            Ok(survey)
+) -> Result<Found, StartError> {
+    loop {
+        let dir = data_dir.wal(log.incarnation);
+        data_dir.disk.create_dir(&dir).map_err(|cause| StartError::NotWritable { dir: dir.clone(), cause })?;
+        let files = Files::new(data_dir.disk.clone(), dir.clone(), config.wal_file_bytes).counted_in(usage.clone());
+        let survey = survey(&files, log.incarnation)?;
+        match (survey.journal(), log.journal, survey.other) {
+            (Some(_), _, _) | (None, None, None) => return Ok(Found { log, files: Arc::new(files), survey }),
+            (None, _, Some((_, found))) => {
+                return Err(StartError::ForeignLog { dir, found, expected: log.incarnation });
+            }
+            (None, Some(journal), None) => {
+                tracing::warn!(%journal, "the write-ahead log is gone: this node starts with a new one");
+                let incarnation = data_dir.log_lost(log.incarnation, entropy)?;
+                log = Log::new(incarnation);
+            }
         }
     }
 }
@@ -130,110 +195,15 @@ fn keys(view: &watch::Receiver<Arc<ClusterState>>, journal: JournalId) -> Result
     JournalKeys::new(&cluster, journal).map_err(|error| StartError::ClusterId(error.0))
 }
 
-/// The state of the newest checkpoint, and the entries of the log after it.
-async fn restore(
-    store: &Store,
-    survey: Survey,
-    files: &Arc<Files>,
-    wal_incarnation: u64,
-) -> Result<Restored, StartError> {
-    let journal = store.keys.journal();
-    let newest = store.newest_checkpoint().await?;
-    for damaged in &newest.damaged {
-        tracing::error!(key = damaged.key, why = damaged.why, "a checkpoint is damaged, using an older one");
-    }
-    let base = match newest.checkpoint {
-        None => State::default(),
-        Some(checkpoint) => State::decode(&checkpoint.state)
-            .map_err(|error| StartError::Checkpoint { journal: journal.0, why: error.to_string() })?,
-    };
-    let expected =
-        Expected { journal: Some(journal), wal_incarnation, needed: base.last.index.min(base.tiered_through) + 1 };
-    let wal_dir = files.dir().display().to_string();
-    let disk = files.disk.clone();
-    let files = files.clone();
-    let replay = move || -> Result<Restored, RecoveryError> {
-        let mut state = base;
-        let mut batches = Vec::new();
-        let recovered = survey.recover(&files, expected, &mut |named, location| {
-            if named.id.index > state.last.index {
-                state.apply(named.id, &named.entry).map_err(|error| error.to_string())?;
-            }
-            if named.id.index > state.tiered_through && matches!(named.entry, crate::entry::Entry::Batch(_)) {
-                batches.push((forget_records(named), location));
-            }
-            Ok(())
-        })?;
-        let still_untiered = |named: &Named| match &named.entry {
-            crate::entry::Entry::Batch(entry) => {
-                let partition = state.partitions.get(&entry.partition);
-                let above = partition.is_some_and(|partition| entry.batch.last_offset() >= partition.log_start);
-                named.id.index > state.tiered_through && above
-            }
-            _ => false,
-        };
-        batches.retain(|(named, _)| still_untiered(named));
-        Ok(Restored { state, batches, recovered })
-    };
-    let restored = off_thread(&*disk, replay).await.ok_or(StartError::Stopped)??;
-    let Restored { state, batches, recovered } = &restored;
-    if recovered.last < state.last {
-        let (dir, first) = (wal_dir, recovered.last.index + 1);
-        return Err(RecoveryError::Missing { dir, first, needed: state.last.index }.into());
-    }
-    if let Some((path, position)) = &recovered.torn {
-        tracing::info!(path, position, "cut off a torn tail, which was never acknowledged");
-    }
-    tracing::info!(%journal, last = state.last.index, epoch = state.last.epoch, untiered = batches.len(), "recovered");
-    Ok(restored)
-}
-
-/// The batch with a copy of its header only, so that it does not hold the whole file in memory.
-fn forget_records(mut named: Named) -> Named {
-    if let crate::entry::Entry::Batch(entry) = &mut named.entry {
-        let body = entry.batch.body();
-        let header = bytes::Bytes::copy_from_slice(&body[..crate::wal::format::COVERED_BODY_LEN]);
-        let (base_offset, leader_epoch) = (entry.batch.base_offset, entry.batch.leader_epoch);
-        entry.batch = tidemark_model::Batch::from_body(base_offset, leader_epoch, header).expect("a whole header");
-    }
-    named
-}
-
-/// Every offset up to the high watermark must be in the object store or in the log.
-fn check_complete(state: &State, batches: &[(Named, Location)]) -> Result<(), StartError> {
-    let mut ends = std::collections::BTreeMap::new();
-    let gap = |partition: tidemark_model::TopicPartition, from, to| {
-        Err(StartError::Gap { partition: partition.to_string(), from, to })
-    };
-    for (named, _) in batches {
-        if let crate::entry::Entry::Batch(entry) = &named.entry {
-            let tiered = || state.partitions.get(&entry.partition).map_or(0, |partition| partition.tiered_end());
-            let begins = !ends.contains_key(&entry.partition);
-            let end = ends.entry(entry.partition).or_insert_with(tiered);
-            // The first may hold the log start.
-            let holds = begins && entry.batch.base_offset < *end && *end < entry.batch.next_offset();
-            if entry.batch.base_offset != *end && !holds {
-                return gap(entry.partition, *end, entry.batch.base_offset);
-            }
-            *end = entry.batch.next_offset();
-        }
-    }
-    for (at, partition) in &state.partitions {
-        let end = ends.get(at).copied().unwrap_or_else(|| partition.tiered_end());
-        if end != partition.high_watermark {
-            return gap(*at, end, partition.high_watermark);
-        }
-    }
-    Ok(())
-}
-
-fn policy(config: &Config) -> Policy {
+fn policy(config: &Config, journals: u64) -> Policy {
+    let wal_pressure_bytes = config.wal_max_bytes / 100 * PRESSURE_PERCENT;
     Policy {
-        segment_bytes: config.segment_bytes,
+        // Not so late that the journals together fill the logs before any of them is due.
+        segment_bytes: config.segment_bytes.min(wal_pressure_bytes / journals),
         segment_age: Duration::from_millis(config.segment_ms),
-        checkpoint_bytes: config.wal_max_bytes / 100 * CHECKPOINT_PERCENT,
+        checkpoint_bytes: config.wal_max_bytes / 100 * CHECKPOINT_PERCENT / journals,
         checkpoint_age: CHECKPOINT_AGE,
         delete_grace: Duration::from_millis(config.delete_grace_ms),
-        wal_pressure_bytes: config.wal_max_bytes / 100 * PRESSURE_PERCENT,
+        wal_pressure_bytes,
     }
 }

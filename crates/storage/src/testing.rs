@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, TopicRef};
+use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, OpenJournal, TopicRef};
 use tidemark_model::route::Route;
 use tidemark_model::storage::{Acks, Append, AppendRequest, Appended, Read, ReadRequest, Records};
 use tidemark_model::{
@@ -51,8 +51,8 @@ pub(crate) struct FakeCoordinator(Mutex<Opened>);
 
 #[derive(Debug, Default)]
 struct Opened {
-    epoch: u32,
-    incarnation: Option<u64>,
+    /// The log and the epoch of each journal, by its number from 1.
+    journals: Vec<(u64, u32)>,
     refuse: Option<CoordinatorError>,
 }
 
@@ -74,6 +74,7 @@ impl World {
         state.revision = 10;
         let config = Config {
             data_dir: "/data".into(),
+            journals: 1,
             wal_file_bytes: 64 << 10,
             wal_max_bytes: 4 << 20,
             // No tiering but where a test asks for it.
@@ -135,13 +136,26 @@ impl World {
     }
 }
 
+impl Service {
+    /// The journal, of a node that has one.
+    pub(crate) fn journal(&self) -> &Arc<crate::journal::Journal> {
+        &self.journals[&JOURNAL].journal
+    }
+}
+
 impl FakeCoordinator {
     pub(crate) fn refuse(&self, error: Option<CoordinatorError>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).refuse = error;
     }
 
+    /// The epoch of the first journal.
     pub(crate) fn epoch(&self) -> u32 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).epoch
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).journals[0].1
+    }
+
+    /// The log of each journal.
+    pub(crate) fn logs(&self) -> Vec<u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).journals.iter().map(|(log, _)| *log).collect()
     }
 }
 
@@ -167,18 +181,24 @@ impl Coordinator for FakeCoordinator {
         Ok(())
     }
 
-    async fn open_journal(&self, node: NodeId, incarnation: u64) -> Result<Journal, CoordinatorError> {
+    async fn open_journal(&self, open: OpenJournal) -> Result<Journal, CoordinatorError> {
+        let OpenJournal { node, wal_incarnation: incarnation, logs, succeeds } = open;
+        assert!(logs.contains(&incarnation));
         let mut opened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = &opened.refuse {
             return Err(error.clone());
         }
-        let known = *opened.incarnation.get_or_insert(incarnation);
-        if known != incarnation {
-            return Err(CoordinatorError::Fenced("another log".into()));
-        }
-        opened.epoch += 1;
-        let replica = Replica { node, incarnation };
-        Ok(Journal { id: JOURNAL, epoch: opened.epoch, leader: node, replicas: vec![replica], isr: vec![replica] })
+        let known = opened.journals.iter().position(|(log, _)| *log == incarnation || succeeds == Some(*log));
+        let at = known.unwrap_or_else(|| {
+            assert_eq!(succeeds, None, "no journal has the log that failed");
+            opened.journals.push((incarnation, 0));
+            opened.journals.len() - 1
+        });
+        let (log, epoch) = &mut opened.journals[at];
+        (*log, *epoch) = (incarnation, *epoch + 1);
+        let replicas = vec![Replica { node, incarnation }];
+        let id = JournalId(at as u32 + 1);
+        Ok(Journal { id, epoch: *epoch, leader: node, replicas: replicas.clone(), isr: replicas })
     }
 
     async fn create_topics(&self, _: Vec<NewTopic>, _: bool) -> Vec<Result<Changed, CoordinatorError>> {

@@ -17,10 +17,11 @@ use std::time::Duration;
 use tidemark_model::{Entropy, StorageError};
 use tidemark_runtime::backoff::Backoff;
 use tidemark_segment::{CheckpointName, SegmentName, StoreError};
-use tokio::sync::watch;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::health::Health;
 use crate::journal::Journal;
 use crate::metrics;
 use crate::store::Store;
@@ -29,6 +30,9 @@ use crate::store::Store;
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// The longest: how late tiering may notice that the object store is back.
 const RETRY_LIMIT: Duration = Duration::from_secs(15);
+
+/// Segments that a node has in memory at once while it writes them, whatever the number of its journals.
+const MAX_SEGMENTS: usize = 2;
 
 /// When things are due.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +49,15 @@ pub(crate) struct Policy {
     pub(crate) delete_grace: Duration,
     /// Bytes of the write-ahead log above which everything is due.
     pub(crate) wal_pressure_bytes: u64,
+}
+
+/// What the loops of a node's journals share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    journals: u64,
+    /// Segments that may be in memory at once while they are written.
+    segments: Semaphore,
+    health: Arc<Health>,
 }
 
 /// The loop's own memory. What must survive is in the journal's state.
@@ -65,7 +78,7 @@ pub(crate) struct Tiering {
     merging: merge::Merging,
     /// The newest checkpoint that this loop wrote, when all before it are deleted.
     last_checkpoint: Option<CheckpointName>,
-    health: watch::Sender<Result<(), String>>,
+    shared: Arc<Shared>,
 }
 
 /// Why a step was not done. It is tried again.
@@ -81,8 +94,20 @@ pub(crate) enum TierError {
     Segment(#[from] tidemark_segment::FormatError),
 }
 
+impl Shared {
+    pub(crate) fn new(journals: u64, health: Arc<Health>) -> Self {
+        Self { journals: journals.max(1), segments: Semaphore::new(MAX_SEGMENTS), health }
+    }
+}
+
 impl Tiering {
-    pub(crate) fn new(journal: Arc<Journal>, store: Store, policy: Policy, entropy: Arc<dyn Entropy>) -> Self {
+    pub(crate) fn new(
+        journal: Arc<Journal>,
+        store: Store,
+        policy: Policy,
+        entropy: Arc<dyn Entropy>,
+        shared: Arc<Shared>,
+    ) -> Self {
         let now = Instant::now();
         // Whatever is intended at the start is of an earlier life: nobody writes it any more.
         let doomed = journal.lock().state.intents.iter().map(|name| (*name, now)).collect();
@@ -100,13 +125,8 @@ impl Tiering {
             doomed,
             merging: merge::Merging::new(now),
             last_checkpoint: None,
-            health: watch::channel(Ok(())).0,
+            shared,
         }
-    }
-
-    /// Whether the object store takes what it is given; if not, why.
-    pub(crate) fn health(&self) -> watch::Receiver<Result<(), String>> {
-        self.health.subscribe()
     }
 
     /// Runs until shutdown.
@@ -189,15 +209,14 @@ impl Tiering {
         Some(garbage.map_or(changed + self.policy.checkpoint_age, |due| due.min(changed + self.policy.checkpoint_age)))
     }
 
+    /// Whether the node's logs are nearly full, and not least because of this one. What the small ones could free would
+    /// not help, and cost a request each.
     fn under_pressure(&self) -> bool {
-        self.journal.files.used() >= self.policy.wal_pressure_bytes
+        let (own, all) = (self.journal.files.used(), self.journal.files.used_by_all());
+        all >= self.policy.wal_pressure_bytes && own >= all / self.shared.journals
     }
 
     fn report(&self, health: Result<(), String>) {
-        self.health.send_if_modified(|known| {
-            let changed = *known != health;
-            *known = health;
-            changed
-        });
+        self.shared.health.report(self.journal.id, health);
     }
 }

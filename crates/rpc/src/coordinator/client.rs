@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, TopicRef};
+use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, OpenJournal, TopicRef};
 use tidemark_model::{ClusterUpdate, Coordinator, CoordinatorError, Entropy, Journal, NodeId, Registration, Role};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -186,8 +186,9 @@ impl Coordinator for RemoteCoordinator {
         }
     }
 
-    async fn open_journal(&self, node: NodeId, wal_incarnation: u64) -> Result<Journal, CoordinatorError> {
-        let request = wire::OpenJournalRequest { node: node.0, wal_incarnation };
+    async fn open_journal(&self, open: OpenJournal) -> Result<Journal, CoordinatorError> {
+        let OpenJournal { node, wal_incarnation, logs, succeeds } = open;
+        let request = wire::OpenJournalRequest { node: node.0, wal_incarnation, logs, succeeds };
         // Opened twice it is only one epoch higher.
         let method = |mut client: Client, request| async move { client.open_journal(request).await };
         self.peers.one(Repeat::Safe, request, method).await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt as _};
 use prost::Message as _;
-use tidemark_model::coordinator::TopicRef;
+use tidemark_model::coordinator::{OpenJournal, TopicRef};
 use tidemark_model::{ClusterUpdate, Coordinator, CoordinatorError, GroupCoordinator, NodeId, Record, Registration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -60,8 +60,9 @@ impl WireCoordinator for Server {
         &self,
         request: Request<wire::OpenJournalRequest>,
     ) -> Result<Response<wire::OpenJournalResponse>, Status> {
-        let wire::OpenJournalRequest { node, wal_incarnation } = request.into_inner();
-        Ok(Response::new(self.coordinator.open_journal(NodeId(node), wal_incarnation).await.into()))
+        let wire::OpenJournalRequest { node, wal_incarnation, logs, succeeds } = request.into_inner();
+        let open = OpenJournal { node: NodeId(node), wal_incarnation, logs, succeeds };
+        Ok(Response::new(self.coordinator.open_journal(open).await.into()))
     }
 
     async fn create_topics(

@@ -48,9 +48,14 @@ async fn calls_are_answered() {
         let fenced = coordinator.leave(Role::Gateway, NodeId(4), 0).await.unwrap_err();
         assert_eq!(fenced, CoordinatorError::Fenced("older".into()));
 
-        let journal = coordinator.open_journal(NodeId(3), 9).await.unwrap();
+        let open = |wal_incarnation| {
+            let (logs, succeeds) = (vec![9, u64::MAX], Some(u64::MAX));
+            coordinator.open_journal(OpenJournal { node: NodeId(3), wal_incarnation, logs, succeeds })
+        };
+        let journal = open(9).await.unwrap();
         assert_eq!((journal.leader, journal.isr[0].incarnation), (NodeId(3), 9));
-        assert!(matches!(coordinator.open_journal(NodeId(3), 0).await, Err(CoordinatorError::Fenced(_))));
+        assert_eq!(fake.calls.lock().unwrap().pop().unwrap(), "open [9, 18446744073709551615] Some(18446744073709551615)");
+        assert!(matches!(open(0).await, Err(CoordinatorError::Fenced(_))));
 
         let created = coordinator.create_topics(vec![topic("a", 3), topic("b", 0)], true).await;
         assert_eq!(created[1], Err(CoordinatorError::InvalidPartitions("0".into())));

@@ -284,7 +284,9 @@ impl Coordinator for Fake {
         if incarnation == 0 { Err(CoordinatorError::Fenced("older".into())) } else { Ok(()) }
     }
 
-    async fn open_journal(&self, node: NodeId, wal_incarnation: u64) -> Result<Journal, CoordinatorError> {
+    async fn open_journal(&self, open: OpenJournal) -> Result<Journal, CoordinatorError> {
+        let OpenJournal { node, wal_incarnation, logs, succeeds } = open;
+        self.calls.lock().unwrap().push(format!("open {logs:?} {succeeds:?}"));
         if wal_incarnation == 0 {
             return Err(CoordinatorError::Fenced("not in the ISR".into()));
         }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
-use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, TopicRef};
+use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, OpenJournal, TopicRef};
 use tidemark_model::{Journal, JournalId, Node, Partition, Record, RecordKey, Role, Topic, TopicId};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -65,7 +65,7 @@ impl Coordinator for Scripted {
         Ok(())
     }
 
-    async fn open_journal(&self, _: NodeId, _: u64) -> Result<Journal, CoordinatorError> {
+    async fn open_journal(&self, _: OpenJournal) -> Result<Journal, CoordinatorError> {
         absent()
     }
 

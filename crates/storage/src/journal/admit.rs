@@ -14,8 +14,6 @@ use crate::state::producers::{Producer, Verdict};
 use crate::state::{follow, may_follow};
 use crate::wal::format::{ENTRY_HEADER_LEN, MAX_ENTRY_LEN};
 
-/// Bytes that may be named and not committed. A safety net: those who call bound what they have under way.
-const MAX_AHEAD_BYTES: u64 = 256 * 1024 * 1024;
 /// Requests that may wait for the view. A topic that was just created is known here within milliseconds.
 const MAX_PARKED: usize = 1024;
 
@@ -26,11 +24,13 @@ pub(super) struct Parked {
     until: Instant,
 }
 
-/// How much of the write-ahead log's size is used, and may be.
+/// How much of the size of the node's write-ahead logs is used, and may be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WalSpace {
     pub(crate) used: u64,
     pub(crate) limit: u64,
+    /// Bytes that this journal may have named and not committed.
+    pub(crate) ahead_limit: u64,
 }
 
 impl Core {
@@ -124,12 +124,12 @@ impl Core {
             Phase::Reopening(error) | Phase::Ended(error) => return Err(error.clone()),
         }
         let bytes: u64 = request.appends.iter().map(|append| append.batch.wire_len() as u64).sum();
-        if self.ahead_bytes + bytes > MAX_AHEAD_BYTES {
+        if self.ahead_bytes + bytes > space.ahead_limit {
             return Err(StorageError::Full(format!("{} bytes are being written", self.ahead_bytes)));
         }
         if space.used + self.ahead_bytes + bytes > space.limit {
-            let WalSpace { used, limit } = space;
-            return Err(StorageError::Full(format!("the write-ahead log has {used} of at most {limit} bytes")));
+            let WalSpace { used, limit, .. } = space;
+            return Err(StorageError::Full(format!("the write-ahead logs have {used} of at most {limit} bytes")));
         }
         Ok(())
     }

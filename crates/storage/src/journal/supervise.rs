@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidemark_model::coordinator::OpenJournal;
 use tidemark_model::{Coordinator, CoordinatorError, Entropy, NodeId, StorageError, TopicId};
 use tidemark_runtime::backoff::Backoff;
 use tokio::time::Instant;
@@ -25,6 +26,10 @@ pub(crate) struct Opener {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) node: NodeId,
     pub(crate) wal_incarnation: u64,
+    /// The logs that the node has.
+    pub(crate) logs: Arc<[u64]>,
+    /// The log that this one was copied from.
+    pub(crate) succeeds: Option<u64>,
 }
 
 impl Journal {
@@ -90,7 +95,7 @@ impl Journal {
     async fn reopen(&self, opener: &Opener) {
         let mut backoff = Backoff::new(REOPEN_FIRST, REOPEN_LIMIT);
         while matches!(self.lock().phase, Phase::Reopening(_)) {
-            let opened = opener.coordinator.open_journal(opener.node, opener.wal_incarnation).await;
+            let opened = opener.coordinator.open_journal(opener.request()).await;
             let error = match opened {
                 Ok(journal) => match self.open(journal.epoch).await {
                     Ok(()) => return,
@@ -140,12 +145,17 @@ impl Core {
 }
 
 impl Opener {
+    fn request(&self) -> OpenJournal {
+        let Self { node, wal_incarnation, logs, succeeds, .. } = self;
+        OpenJournal { node: *node, wal_incarnation: *wal_incarnation, logs: logs.to_vec(), succeeds: *succeeds }
+    }
+
     /// Opens a journal at the start, trying for as long as the coordinator cannot be reached.
     pub(crate) async fn open_first(&self, shutdown: &CancellationToken) -> Result<tidemark_model::Journal, StartError> {
         let mut backoff = Backoff::new(REOPEN_FIRST, REOPEN_LIMIT);
         loop {
             let opened = shutdown
-                .run_until_cancelled(self.coordinator.open_journal(self.node, self.wal_incarnation))
+                .run_until_cancelled(self.coordinator.open_journal(self.request()))
                 .await
                 .ok_or(StartError::Stopped)?;
             match opened {

@@ -43,6 +43,9 @@ impl Tiering {
             self.journal.append_entry(Entry::ManifestEdited(edit)).await?;
             return Ok(());
         }
+        // Never closed: without one the flush would go on all the same.
+        let shared = self.shared.clone();
+        let _segment = shared.segments.acquire().await.ok();
         let runs = self.gather(plan.runs).await?;
         let journal = self.journal.id;
         let encode = move || -> Result<EncodedSegment, tidemark_segment::FormatError> {

@@ -39,7 +39,12 @@ pub struct Files {
     inner: Mutex<Inner>,
     /// Bytes of the files in use, but for what is not written yet of the last one.
     used: AtomicU64,
+    usage: Arc<Usage>,
 }
+
+/// Bytes that several logs take together.
+#[derive(Debug, Default)]
+pub struct Usage(AtomicU64);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -52,7 +57,12 @@ struct Inner {
 impl Files {
     /// `file_bytes`: the size of new files.
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, file_bytes: u64) -> Self {
-        Self { disk, dir, file_bytes, inner: Mutex::default(), used: AtomicU64::new(0) }
+        Self { disk, dir, file_bytes, inner: Mutex::default(), used: AtomicU64::new(0), usage: Arc::default() }
+    }
+
+    /// The same, whose bytes are counted together with those of other logs.
+    pub fn counted_in(self, usage: Arc<Usage>) -> Self {
+        Self { usage, ..self }
     }
 
     /// Opens every slot that is there.
@@ -141,14 +151,25 @@ impl Files {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Bytes that all logs take that are counted together.
+    pub fn used_by_all(&self) -> u64 {
+        self.usage.0.load(Ordering::Relaxed)
+    }
+
     pub fn count(&self) -> usize {
         self.lock().live.len()
     }
 
     fn count_used(&self, inner: &Inner) {
         let full: u64 = inner.live.values().rev().skip(1).map(|live| live.file.size).sum();
-        self.used.store(full + inner.last_position, Ordering::Relaxed);
-        metrics::wal_used(full + inner.last_position);
+        let now = full + inner.last_position;
+        // Only one thread at a time is here, with the lock.
+        let before = self.used.swap(now, Ordering::Relaxed);
+        let all = match now.checked_sub(before) {
+            Some(more) => self.usage.0.fetch_add(more, Ordering::Relaxed) + more,
+            None => self.usage.0.fetch_sub(before - now, Ordering::Relaxed) - (before - now),
+        };
+        metrics::wal_used(all);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -4,6 +4,7 @@
 //! page cache. Copying it there costs less than the page cache does, which copies it too, and then some.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tidemark_model::JournalId;
@@ -30,7 +31,7 @@ pub struct Named {
 }
 
 /// Where the log ends, and what the next entry is chained to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct End {
     pub sequence: u64,
     pub file: Option<Arc<WalFile>>,
@@ -83,6 +84,11 @@ struct Tainted {
 impl Writer {
     pub fn new(files: Arc<Files>, journal: JournalId, wal_incarnation: u64, end: End) -> Self {
         Self { files, journal, wal_incarnation, end, tainted: None, staging: Staging::default() }
+    }
+
+    /// The log's directory.
+    pub fn dir(&self) -> PathBuf {
+        self.files.dir().to_owned()
     }
 
     /// How many bytes of entries can still go into the present file: for batches, and for other entries.

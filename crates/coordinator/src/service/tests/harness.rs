@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt};
-use tidemark_model::coordinator::{Changed, NewTopic};
-use tidemark_model::{ClusterState, ClusterUpdate, Coordinator, CoordinatorError, Entropy, NodeId, Registration, Role};
+use tidemark_model::coordinator::{Changed, NewTopic, OpenJournal};
+use tidemark_model::{
+    ClusterState, ClusterUpdate, Coordinator, CoordinatorError, Entropy, Journal, NodeId, Registration, Role,
+};
 use tidemark_runtime::seams::SystemClock;
 use tokio_util::sync::CancellationToken;
 
@@ -57,8 +59,24 @@ pub(super) async fn coordinator(store: &Store) -> Service {
 /// A coordinator on a store with a storage node, away by now, that has opened a journal.
 pub(super) async fn with_a_journal(store: &Store) -> Service {
     let service = coordinator(store).await;
-    service.open_journal(NodeId(1), 7).await.unwrap();
+    open(&service, NodeId(1), 7).await.unwrap();
     service
+}
+
+/// Opens the journal of a node's only log.
+pub(super) async fn open(service: &Service, node: NodeId, log: u64) -> Result<Journal, CoordinatorError> {
+    open_of(service, node, log, &[log], None).await
+}
+
+/// Opens the journal of one of a node's logs, which may succeed another.
+pub(super) async fn open_of(
+    service: &Service,
+    node: NodeId,
+    wal_incarnation: u64,
+    logs: &[u64],
+    succeeds: Option<u64>,
+) -> Result<Journal, CoordinatorError> {
+    service.open_journal(OpenJournal { node, wal_incarnation, logs: logs.to_vec(), succeeds }).await
 }
 
 pub(super) async fn within<T>(work: impl Future<Output = T>) -> T {

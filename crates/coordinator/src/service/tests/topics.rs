@@ -104,7 +104,7 @@ mod cases {
         let early = create(&service, new("early")).await;
         assert!(matches!(early, Err(CoordinatorError::Unavailable(_))), "no journals yet: {early:?}");
 
-        service.open_journal(NodeId(1), 7).await.unwrap();
+        open(&service, NodeId(1), 7).await.unwrap();
         let mut replicated = new("t");
         replicated.replication_factor = 2;
         let mut configured = new("t");
@@ -182,7 +182,7 @@ mod cases {
     pub(super) async fn partitions_spread_over_the_journals(store: Store) {
         let service = coordinator(&store).await;
         for node in 1..=3 {
-            service.open_journal(NodeId(node), 7).await.unwrap();
+            open(&service, NodeId(node), 7).await.unwrap();
         }
         // Each finds what the one before has placed.
         let mut counts = BTreeMap::new();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
-use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, TopicRef};
+use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, OpenJournal, TopicRef};
 use tidemark_model::{
     ClusterState, ClusterUpdate, Coordinator, CoordinatorError, Journal, NodeId, Record, RecordKey, Registration, Role,
     Topic,
@@ -99,7 +99,7 @@ impl Coordinator for FakeCoordinator {
         Ok(())
     }
 
-    async fn open_journal(&self, _node: NodeId, _wal_incarnation: u64) -> Result<Journal, CoordinatorError> {
+    async fn open_journal(&self, _: OpenJournal) -> Result<Journal, CoordinatorError> {
         Err(CoordinatorError::InvalidRequest("not asked by gateways".into()))
     }
 

@@ -25,7 +25,7 @@ async fn read_error(service: &Service, partition: TopicPartition, offset: i64) -
 }
 
 fn log_start(service: &Service, partition: TopicPartition) -> i64 {
-    service.journal.lock().state.partitions[&partition].log_start
+    service.journal().lock().state.partitions[&partition].log_start
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,8 +121,8 @@ async fn what_was_deleted_before_it_was_tiered_never_is_and_what_was_tiered_goes
     fill(&service, at(0, 1), 4).await;
     assert_eq!(delete(&service, at(0, 0), Some(6)).await, Ok(6));
     assert_eq!(delete(&service, at(0, 1), None).await, Ok(4));
-    until("all is tiered", || service.journal.lock().untiered_bytes() == 0).await;
-    let runs = |partition| service.journal.lock().state.partitions[&partition].runs.clone();
+    until("all is tiered", || service.journal().lock().untiered_bytes() == 0).await;
+    let runs = |partition| service.journal().lock().state.partitions[&partition].runs.clone();
     assert_eq!((runs(at(0, 0))[0].first_offset, runs(at(0, 0)).len(), runs(at(0, 1)).len()), (6, 1, 0));
     assert_eq!(find(&service, at(0, 1), OffsetSpec::EarliestPendingUpload).await.0, 4);
     // The log does not have it any more either, once it was trimmed, and a restart misses nothing.
@@ -130,10 +130,10 @@ async fn what_was_deleted_before_it_was_tiered_never_is_and_what_was_tiered_goes
     let service = world.start().await.unwrap();
     assert_eq!(read_error(&service, at(0, 0), 5).await, Some(out_of_range(6, 10)));
     assert_eq!(delete(&service, at(0, 0), Some(8)).await, Ok(8));
-    assert_eq!(service.journal.lock().state.partitions[&at(0, 0)].runs.len(), 1, "it holds records above");
+    assert_eq!(service.journal().lock().state.partitions[&at(0, 0)].runs.len(), 1, "it holds records above");
     assert_eq!(delete(&service, at(0, 0), None).await, Ok(10));
     assert_eq!(segments(&world).await, 1);
-    until("its object is deleted", || service.journal.lock().state.garbage.is_empty()).await;
+    until("its object is deleted", || service.journal().lock().state.garbage.is_empty()).await;
     assert_eq!(segments(&world).await, 0);
     assert_eq!(append(&service, at(0, 0), plain(10)).await.unwrap().base_offset, 10);
     service.shutdown().await;
@@ -160,7 +160,7 @@ async fn a_time_is_not_found_below_the_log_start() {
     assert_eq!(find(&service, at(0, 0), OffsetSpec::MaxTimestamp).await, expected_first);
     delete(&service, at(0, 0), Some(14)).await.unwrap();
     assert_eq!(find(&service, at(0, 0), OffsetSpec::MaxTimestamp).await, (15, 8_500), "in the next batch");
-    until("all is tiered", || service.journal.lock().untiered_bytes() == 0).await;
+    until("all is tiered", || service.journal().lock().untiered_bytes() == 0).await;
     service.shutdown().await;
     drop(service);
     let service = world.start().await.unwrap();
@@ -187,10 +187,10 @@ async fn retention_by_age_takes_whole_runs_and_what_is_not_tiered() {
     for second in [10, 20, 30] {
         append(&service, at(0, 0), batch_of(0, &[second * 1_000], 0)).await.unwrap();
         append(&service, at(1, 0), batch_of(0, &[second * 1_000], 0)).await.unwrap();
-        until("it is tiered", || service.journal.lock().untiered_bytes() == 0).await;
+        until("it is tiered", || service.journal().lock().untiered_bytes() == 0).await;
     }
     append(&service, at(0, 0), batch_of(0, &[40_000], 0)).await.unwrap();
-    let runs = service.journal.lock().state.partitions[&at(0, 0)].runs.len();
+    let runs = service.journal().lock().state.partitions[&at(0, 0)].runs.len();
     assert_eq!(runs, 3);
     world.clock.set(20_500);
     until("the first goes", || log_start(&service, at(0, 0)) == 1).await;
@@ -200,7 +200,7 @@ async fn retention_by_age_takes_whole_runs_and_what_is_not_tiered() {
     assert_eq!(read_error(&service, at(0, 0), 2).await, Some(out_of_range(3, 4)));
     world.clock.set(41_001);
     until("all has gone", || log_start(&service, at(0, 0)) == 4).await;
-    until("objects without any run are deleted", || service.journal.lock().state.garbage.is_empty()).await;
+    until("objects without any run are deleted", || service.journal().lock().state.garbage.is_empty()).await;
     assert_eq!(read_all(&world, &service, at(1, 0)).await.len(), 3, "of others nothing went with them");
     world.crash(service).await;
     let service = world.start().await.unwrap();
@@ -217,7 +217,7 @@ async fn retention_by_size_keeps_at_least_that_and_goes_on_without_the_object_st
     let service = world.start().await.unwrap();
     set(&world, 0, &[("retention.ms", "-1"), ("retention.bytes", "50000"), ("segment.bytes", "1048576")]);
     fill(&service, at(0, 0), 150).await;
-    until("it is tiered", || service.journal.lock().untiered_bytes() == 0).await;
+    until("it is tiered", || service.journal().lock().untiered_bytes() == 0).await;
     until("some has gone", || log_start(&service, at(0, 0)) > 0).await;
     let kept = 150 - log_start(&service, at(0, 0));
     assert!((48..=80).contains(&kept), "{kept} records of about 1,060 bytes, in runs of about 19");

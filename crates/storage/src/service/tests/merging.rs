@@ -73,7 +73,7 @@ async fn ingest(service: &Service, bytes: u64) {
 }
 
 fn short_runs(service: &Service, long: u64) -> (usize, usize) {
-    let core = service.journal.lock();
+    let core = service.journal().lock();
     let runs = || core.state.partitions.values().flat_map(|partition| &partition.runs);
     (runs().filter(|run| run.length < long).count(), runs().count())
 }
@@ -96,19 +96,19 @@ async fn a_gigabyte_of_a_thousand_partitions_costs_at_most_twenty_billed_request
     let long = world.config.segment_bytes / 16;
     let (short, all) = short_runs(&service, long);
     assert!(all >= PARTITIONS as usize, "{all}");
-    let most = service.journal.lock().state.partitions.values().all(|partition| {
+    let most = service.journal().lock().state.partitions.values().all(|partition| {
         let behind: u64 = partition.runs.iter().filter(|run| run.length < long).map(|run| run.length).sum();
         behind < long
     });
     assert!(most, "{short} of {all} runs are short, and together long");
-    until("what was merged is deleted", || service.journal.lock().state.garbage.is_empty()).await;
+    until("what was merged is deleted", || service.journal().lock().state.garbage.is_empty()).await;
     let stored: u64 = world.bucket.list("").await.unwrap().iter().map(|object| object.size).sum();
-    let live: u64 = service.journal.lock().state.segments.values().map(|segment| segment.live).sum();
+    let live: u64 = service.journal().lock().state.segments.values().map(|segment| segment.live).sum();
     assert!(stored < live * 5 / 4, "{stored} bytes stored for {live}");
 
     for n in [0, 7, PARTITIONS - 1] {
         let batches = read_all(&world, &service, at(0, n)).await;
-        let end = service.journal.lock().state.partitions[&at(0, n)].high_watermark;
+        let end = service.journal().lock().state.partitions[&at(0, n)].high_watermark;
         assert_eq!(bases(&batches), (0..end).collect::<Vec<_>>());
         assert!(batches.iter().all(Batch::crc_matches));
     }
@@ -126,13 +126,13 @@ async fn an_object_that_is_mostly_dead_is_rewritten() {
     for n in 0..60 {
         append(&service, at(if n % 6 == 0 { 1 } else { 0 }, 0), plain(1_000)).await.unwrap();
     }
-    until("all is tiered", || service.journal.lock().untiered_bytes() == 0).await;
+    until("all is tiered", || service.journal().lock().untiered_bytes() == 0).await;
     assert_eq!(segments(&world).await, 1);
-    let before = service.journal.lock().state.segments.keys().copied().collect::<Vec<_>>();
+    let before = service.journal().lock().state.segments.keys().copied().collect::<Vec<_>>();
     world.delete_topic(0);
     tokio::time::sleep(Duration::from_secs(3_000)).await;
     until("another object has the rest", || {
-        let core = service.journal.lock();
+        let core = service.journal().lock();
         core.state.garbage.is_empty() && core.state.segments.keys().all(|name| !before.contains(name))
     })
     .await;
@@ -142,9 +142,9 @@ async fn an_object_that_is_mostly_dead_is_rewritten() {
     assert!(sizes.len() == 1 && sizes[0] < 13_000, "{sizes:?}");
     assert_eq!(read_all(&world, &service, at(1, 0)).await.len(), 10);
     // And it is left alone then.
-    let after = service.journal.lock().state.segments.clone();
+    let after = service.journal().lock().state.segments.clone();
     tokio::time::sleep(Duration::from_secs(7_200)).await;
-    assert_eq!(service.journal.lock().state.segments, after);
+    assert_eq!(service.journal().lock().state.segments, after);
 }
 
 #[tokio::test(start_paused = true)]
@@ -156,15 +156,15 @@ async fn a_source_that_cannot_be_read_is_left_alone_and_stops_nothing() {
     for _ in 0..2 {
         append(&service, at(0, 0), plain(1_000)).await.unwrap();
         append(&service, at(0, 1), plain(2_000)).await.unwrap();
-        until("it is tiered", || service.journal.lock().untiered_bytes() == 0).await;
+        until("it is tiered", || service.journal().lock().untiered_bytes() == 0).await;
     }
     let object = world.bucket.list("").await.unwrap().remove(0).key;
     world.bucket.delete(&[object]).await.unwrap();
     for _ in 0..6 {
         append(&service, at(0, 1), plain(2_000)).await.unwrap();
-        until("it is tiered", || service.journal.lock().untiered_bytes() == 0).await;
+        until("it is tiered", || service.journal().lock().untiered_bytes() == 0).await;
     }
-    let runs = || service.journal.lock().state.partitions[&at(0, 1)].runs.len();
+    let runs = || service.journal().lock().state.partitions[&at(0, 1)].runs.len();
     let before = runs();
     assert_eq!(before, 8);
     tokio::time::sleep(Duration::from_secs(3_000)).await;

@@ -44,7 +44,7 @@ async fn history_goes_to_the_object_store_and_is_read_from_there() {
     for partition in 0..3 {
         fill(&service, at(0, partition), 40).await;
     }
-    until("all is tiered by size or age", || service.journal.lock().untiered_bytes() == 0).await;
+    until("all is tiered by size or age", || service.journal().lock().untiered_bytes() == 0).await;
     assert!(segments(&world).await >= 5);
     let Records::Tiered(runs) = service.read(read_request(at(0, 0), 5)).await.unwrap().records else { panic!() };
     assert!(runs[0].first_offset <= 5 && 5 <= runs[0].last_offset);
@@ -59,7 +59,7 @@ async fn history_goes_to_the_object_store_and_is_read_from_there() {
     // Without any checkpoint the log has it all, and the restart reads the manifest's entries from it.
     world.crash(service).await;
     let service = world.start().await.unwrap();
-    assert_eq!(service.journal.lock().untiered_bytes(), 0);
+    assert_eq!(service.journal().lock().untiered_bytes(), 0);
     assert_eq!(read_all(&world, &service, at(0, 1)).await.len(), 40);
 }
 
@@ -71,7 +71,7 @@ async fn a_time_is_found_in_the_object_store() {
     for n in 0..50 {
         append(&service, at(0, 0), batch_of(0, &[n * 100, n * 100 + 50], 1)).await.unwrap();
     }
-    until("all is tiered", || service.journal.lock().untiered_bytes() == 0).await;
+    until("all is tiered", || service.journal().lock().untiered_bytes() == 0).await;
     service.shutdown().await;
     drop(service);
     let service = world.start().await.unwrap();
@@ -88,8 +88,8 @@ async fn a_checkpoint_lets_the_log_go_and_a_restart_needs_only_what_is_behind_it
     tiering(&mut world);
     let service = world.start().await.unwrap();
     fill(&service, at(0, 0), 600).await;
-    until("a checkpoint", || service.journal.lock().state.checkpoint.is_some()).await;
-    until("the log is trimmed", || service.journal.files.used() < 8 * world.config.wal_file_bytes).await;
+    until("a checkpoint", || service.journal().lock().state.checkpoint.is_some()).await;
+    until("the log is trimmed", || service.journal().files.used() < 8 * world.config.wal_file_bytes).await;
     append(&service, at(0, 0), sequenced(0, 5)).await.unwrap();
     world.crash(service).await;
     let files = world.disk.paths().len();
@@ -127,10 +127,10 @@ async fn an_object_store_that_is_gone_is_back_pressure_and_then_catches_up() {
     assert_eq!(read_all(&world, &service, at(0, 0)).await.len(), acked, "reads go on");
     switch.set(false);
     health.wait_for(Result::is_ok).await.unwrap();
-    until("there is room", || service.journal.files.used() < 1_000_000).await;
+    until("there is room", || service.journal().files.used() < 1_000_000).await;
     append(&service, at(0, 0), plain(1_000)).await.unwrap();
     assert_eq!(read_all(&world, &service, at(0, 0)).await.len(), acked + 1);
-    until("nothing is left of the failed attempts", || service.journal.lock().state.intents.is_empty()).await;
+    until("nothing is left of the failed attempts", || service.journal().lock().state.intents.is_empty()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,14 +139,14 @@ async fn a_log_that_was_tiered_before_a_crash_is_trimmed_after_it() {
     tiering(&mut world);
     let service = world.start().await.unwrap();
     let full = 5 * world.config.wal_file_bytes;
-    while service.journal.files.used() < full {
+    while service.journal().files.used() < full {
         fill(&service, at(0, 0), 1).await;
-        assert!(service.journal.lock().state.checkpoint.is_none(), "the appends leave no time for one");
+        assert!(service.journal().lock().state.checkpoint.is_none(), "the appends leave no time for one");
     }
     world.crash(service).await;
     world.config.wal_max_bytes = full + world.config.wal_file_bytes;
     let service = world.start().await.unwrap();
-    until("there is room again", || service.journal.files.used() < full / 2).await;
+    until("there is room again", || service.journal().files.used() < full / 2).await;
     fill(&service, at(0, 0), 20).await;
 }
 
@@ -156,7 +156,7 @@ struct EndAtPut(std::sync::OnceLock<Arc<Service>>);
 impl Faults for EndAtPut {
     fn next(&self, request: Request, key: &str) -> StoreFault {
         if let Some(service) = self.0.get().filter(|_| request == Request::Put && key.ends_with(".segment")) {
-            service.journal.end("crashed between the PUT and the manifest");
+            service.journal().end("crashed between the PUT and the manifest");
         }
         StoreFault::None
     }
@@ -178,13 +178,13 @@ async fn an_orphan_of_a_crash_is_deleted_by_the_next_start() {
     faults.0.set(service.clone()).unwrap();
     until("the journal ends", || service.wal_health().borrow().is_err()).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!((segments(&world).await, service.journal.lock().state.intents.len()), (1, 1), "an orphan");
+    assert_eq!((segments(&world).await, service.journal().lock().state.intents.len()), (1, 1), "an orphan");
     world.crash(service).await;
     // The segment that is put now is put by another journal, whose end nobody asks for.
     let service = world.start().await.unwrap();
-    until("the orphan is gone", || service.journal.lock().state.intents.is_empty()).await;
+    until("the orphan is gone", || service.journal().lock().state.intents.is_empty()).await;
     assert_eq!(segments(&world).await, 0);
-    until("all is tiered again", || service.journal.lock().untiered_bytes() == 0).await;
+    until("all is tiered again", || service.journal().lock().untiered_bytes() == 0).await;
     assert_eq!(segments(&world).await, 1);
     assert_eq!(read_all(&world, &service, at(0, 0)).await.len(), 10);
 }
@@ -195,18 +195,18 @@ async fn objects_of_a_deleted_topic_go_after_a_checkpoint_and_the_grace() {
     tiering(&mut world);
     let service = world.start().await.unwrap();
     fill(&service, at(0, 0), 20).await;
-    until("topic 0 is tiered", || service.journal.lock().untiered_bytes() == 0).await;
+    until("topic 0 is tiered", || service.journal().lock().untiered_bytes() == 0).await;
     fill(&service, at(1, 0), 20).await;
-    until("topic 1 is tiered", || service.journal.lock().untiered_bytes() == 0).await;
+    until("topic 1 is tiered", || service.journal().lock().untiered_bytes() == 0).await;
     let before = segments(&world).await;
     world.delete_topic(0);
-    until("its objects are garbage", || !service.journal.lock().state.garbage.is_empty()).await;
+    until("its objects are garbage", || !service.journal().lock().state.garbage.is_empty()).await;
     assert_eq!(segments(&world).await, before);
-    until("they are deleted", || service.journal.lock().state.garbage.is_empty()).await;
+    until("they are deleted", || service.journal().lock().state.garbage.is_empty()).await;
     let after = segments(&world).await;
     assert!(0 < after && after < before, "{before} before, {after} after");
     assert_eq!(read_all(&world, &service, at(1, 0)).await.len(), 20);
-    let state = service.journal.lock().state.clone();
+    let state = service.journal().lock().state.clone();
     assert_eq!(state.segments.len(), after);
     assert!(state.checkpoint.is_some());
 }
