@@ -1,6 +1,6 @@
 //! Measures the append path on a real disk: throughput, CPU, latency.
 //!
-//! `cargo run --release -p tidemark-storage --example append_bench -- DIRECTORY [GIGABYTES]`
+//! `cargo run --release -p tidemark-storage --example append_bench -- DIRECTORY [GIGABYTES [JOURNALS]]`
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream::{self, BoxStream, StreamExt as _};
-use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, TopicRef};
+use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, OpenJournal, TopicRef};
 use tidemark_model::route::Route;
 use tidemark_model::storage::{Acks, Append, AppendRequest};
 use tidemark_model::{
@@ -30,7 +30,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const JOURNAL: JournalId = JournalId(1);
 const TOPIC: TopicId = TopicId(Uuid::from_u128(1));
 const PARTITIONS: usize = 1_000;
 /// Distinct buffers, so that what is written does not all come from the CPU's cache.
@@ -47,6 +46,7 @@ struct Load {
     share: f64,
 }
 
+/// Gives each log its journal, once.
 #[derive(Debug, Default)]
 struct OneNode(AtomicU32);
 
@@ -55,6 +55,7 @@ async fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let dir = args.next().context("give a directory on the disk to measure")?;
     let gigabytes: f64 = args.next().map_or(Ok(2.0), |text| text.parse())?;
+    let journals: u32 = args.next().map_or(Ok(1), |text| text.parse())?;
     let loads = [
         Load { name: "1 MB x 6 batches", batch_bytes: 170_000, batches: 6, partitions: 6, in_flight: 32, share: 1.0 },
         Load {
@@ -80,9 +81,10 @@ async fn main() -> anyhow::Result<()> {
         raw(Path::new(&dir), gigabytes, again)?;
     }
     for tiered in [false, true] {
-        println!("{}", if tiered { "tiering to a local directory" } else { "without tiering" });
+        let tiering = if tiered { "tiering to a local directory" } else { "without tiering" };
+        println!("{journals} journals, {tiering}");
         for load in &loads {
-            run(Path::new(&dir), load, gigabytes * load.share, tiered).await?;
+            run(Path::new(&dir), load, gigabytes * load.share, tiered, journals).await?;
         }
     }
     Ok(())
@@ -127,17 +129,18 @@ fn raw(dir: &Path, gigabytes: f64, again: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run(dir: &Path, load: &Load, gigabytes: f64, tiered: bool) -> anyhow::Result<()> {
+async fn run(dir: &Path, load: &Load, gigabytes: f64, tiered: bool, journals: u32) -> anyhow::Result<()> {
     let dir = dir.join("append-bench");
     let config = Config {
         data_dir: dir.join("data"),
+        journals: journals as usize,
         segment_bytes: if tiered { 64 << 20 } else { 1 << 50 },
         segment_ms: 1 << 40,
         wal_max_bytes: 64 << 30,
         ..Config::default()
     };
     let entropy = Arc::new(OsEntropy);
-    let view = watch::channel(Arc::new(cluster())).1;
+    let view = watch::channel(Arc::new(cluster(journals))).1;
     let deps = Dependencies {
         node: NodeId(1),
         data_dir: DataDir::open(Arc::new(RealDisk), &config.data_dir, &*entropy)?,
@@ -156,12 +159,14 @@ async fn run(dir: &Path, load: &Load, gigabytes: f64, tiered: bool) -> anyhow::R
     let cpu = cpu_seconds()?;
     let started = Instant::now();
     let requests = stream::iter(0..count).map(|n| {
-        let request = request(load, &batches, n);
+        // As a broker does: what is of one journal goes in one request.
         let sent = Instant::now();
-        let answer = service.append(request);
+        let answers: Vec<_> =
+            requests(load, &batches, n, journals).into_iter().map(|request| service.append(request)).collect();
         async move {
-            let results = answer.await;
-            anyhow::ensure!(results.iter().all(Result::is_ok), "{:?}", results.iter().find(|r| r.is_err()));
+            for results in futures::future::join_all(answers).await {
+                anyhow::ensure!(results.iter().all(Result::is_ok), "{:?}", results.iter().find(|r| r.is_err()));
+            }
             Ok(sent.elapsed())
         }
     });
@@ -191,19 +196,28 @@ async fn run(dir: &Path, load: &Load, gigabytes: f64, tiered: bool) -> anyhow::R
     Ok(())
 }
 
-fn request(load: &Load, batches: &[Batch], n: usize) -> AppendRequest {
+fn requests(load: &Load, batches: &[Batch], n: usize, journals: u32) -> Vec<AppendRequest> {
     let append = |k: usize| {
         let partition = (n * load.batches + k) % load.partitions;
         let batch = batches[(n % BUFFERS) * load.batches + k].clone();
         Append { partition: TopicPartition::new(TOPIC, partition as i32), batch }
     };
-    AppendRequest {
-        journal: JOURNAL,
+    let mut by_journal: BTreeMap<JournalId, Vec<Append>> = BTreeMap::new();
+    for append in (0..load.batches).map(append) {
+        by_journal.entry(journal_of(append.partition.partition as u32, journals)).or_default().push(append);
+    }
+    let request = |(journal, appends)| AppendRequest {
+        journal,
         route: Route { generation: 1, gateway: NodeId(1), broker: NodeId(1) },
         acks: Acks::All,
         timeout: Duration::from_secs(30),
-        appends: (0..load.batches).map(append).collect(),
-    }
+        appends,
+    };
+    by_journal.into_iter().map(request).collect()
+}
+
+fn journal_of(partition: u32, journals: u32) -> JournalId {
+    JournalId(1 + partition % journals)
 }
 
 fn batch(len: usize, fill: u8) -> Batch {
@@ -228,13 +242,15 @@ fn batch(len: usize, fill: u8) -> Batch {
     Batch::split_from(&mut wire).expect("a batch")
 }
 
-fn cluster() -> ClusterState {
+fn cluster(journals: u32) -> ClusterState {
     let mut state = ClusterState::new("bench".into());
     state.upsert(Record::Topic(Topic {
         id: TOPIC,
         name: "bench".into(),
         replication_factor: 1,
-        partitions: vec![Partition { journal: JOURNAL, epoch_base: 0 }; PARTITIONS],
+        partitions: (0..PARTITIONS as u32)
+            .map(|partition| Partition { journal: journal_of(partition, journals), epoch_base: 0 })
+            .collect(),
         configs: BTreeMap::new(),
     }));
     state.revision = 1;
@@ -264,9 +280,9 @@ impl Coordinator for OneNode {
         Ok(())
     }
 
-    async fn open_journal(&self, node: NodeId, _: u64) -> Result<Journal, CoordinatorError> {
-        let epoch = self.0.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(Journal { id: JOURNAL, epoch, leader: node, replicas: Vec::new(), isr: Vec::new() })
+    async fn open_journal(&self, open: OpenJournal) -> Result<Journal, CoordinatorError> {
+        let id = JournalId(self.0.fetch_add(1, Ordering::Relaxed) + 1);
+        Ok(Journal { id, epoch: 1, leader: open.node, replicas: Vec::new(), isr: Vec::new() })
     }
 
     async fn create_topics(&self, _: Vec<NewTopic>, _: bool) -> Vec<Result<Changed, CoordinatorError>> {
