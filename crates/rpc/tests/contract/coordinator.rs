@@ -54,7 +54,10 @@ async fn calls_are_answered() {
         };
         let journal = open(9).await.unwrap();
         assert_eq!((journal.leader, journal.isr[0].incarnation), (NodeId(3), 9));
-        assert_eq!(fake.calls.lock().unwrap().pop().unwrap(), "open [9, 18446744073709551615] Some(18446744073709551615)");
+        assert_eq!(
+            fake.calls.lock().unwrap().pop().unwrap(),
+            "open [9, 18446744073709551615] Some(18446744073709551615)"
+        );
         assert!(matches!(open(0).await, Err(CoordinatorError::Fenced(_))));
 
         let created = coordinator.create_topics(vec![topic("a", 3), topic("b", 0)], true).await;

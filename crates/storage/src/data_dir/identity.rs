@@ -105,9 +105,9 @@ impl Identity {
             return Err(StartError::OlderFormat { path: path.to_owned(), found: format, known: FORMAT });
         }
         let name = value("name").and_then(|value| value.parse().ok()).ok_or_else(|| bad("no name"))?;
-        let logs = lines().filter(|(name, _)| *name == "log").map(|(_, value)| {
-            Log::parse(value).ok_or_else(|| bad(&format!("not a log: {value}")))
-        });
+        let logs = lines()
+            .filter(|(name, _)| *name == "log")
+            .map(|(_, value)| Log::parse(value).ok_or_else(|| bad(&format!("not a log: {value}"))));
         Ok(Self { name, logs: logs.collect::<Result<_, _>>()? })
     }
 }
