@@ -37,7 +37,6 @@ fn of_storage(error: &StorageError) -> ErrorCode {
         StorageError::UnknownEpoch(_) => ErrorCode::UnknownLeaderEpoch,
         StorageError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         StorageError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
-        StorageError::DuplicateSequence { .. } => ErrorCode::DuplicateSequenceNumber,
         StorageError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         StorageError::NotEnoughReplicas(_) => ErrorCode::NotEnoughReplicas,
         StorageError::TimedOut(_) => ErrorCode::RequestTimedOut,
@@ -143,7 +142,6 @@ pub(crate) fn is_outage(error: &BrokerError) -> bool {
             | StorageError::UnknownEpoch(_)
             | StorageError::OffsetOutOfRange { .. }
             | StorageError::OutOfOrderSequence { .. }
-            | StorageError::DuplicateSequence { .. }
             | StorageError::InvalidProducerEpoch { .. } => false,
         },
     }
@@ -180,7 +178,6 @@ mod tests {
             (storage(StorageError::UnknownEpoch(1)), 75),
             (storage(StorageError::OffsetOutOfRange { log_start_offset: 0, high_watermark: 1 }), 1),
             (storage(StorageError::OutOfOrderSequence { producer_id, expected: 1, got: 3 }), 45),
-            (storage(StorageError::DuplicateSequence { producer_id, got: 3 }), 46),
             (storage(StorageError::InvalidProducerEpoch { producer_id, current: 2, got: 1 }), 47),
             (storage(StorageError::NotEnoughReplicas(1)), 19),
             (storage(StorageError::TimedOut(text())), 7),

@@ -206,12 +206,9 @@ pub enum StorageError {
     /// The offset is below the log start or above the high watermark: the client resets.
     #[error("offset is outside {log_start_offset}..={high_watermark}")]
     OffsetOutOfRange { log_start_offset: i64, high_watermark: i64 },
-    /// The batch's sequence is not the next (KIP-98): the client decides.
+    /// The batch's sequence is not the next, nor is it one of the last five batches (KIP-98): the client decides.
     #[error("sequence {got} of producer {producer_id} where {expected} was expected")]
     OutOfOrderSequence { producer_id: i64, expected: i32, got: i32 },
-    /// A batch older than the last five of its producer came again: it was appended, its offset is no longer known.
-    #[error("sequence {got} of producer {producer_id} was appended long ago")]
-    DuplicateSequence { producer_id: i64, got: i32 },
     /// A newer epoch of the producer has written (KIP-98): the client stops or raises its epoch.
     #[error("producer {producer_id} epoch {got} is older than {current}")]
     InvalidProducerEpoch { producer_id: i64, current: i16, got: i16 },

@@ -40,6 +40,9 @@ pub struct Config {
     pub wal_file_bytes: u64,
     /// Bytes of recent records that are kept in memory for readers.
     pub memory_bytes: u64,
+    /// Milliseconds after its last record, by that record's timestamp, at which a producer is forgotten: a batch that it
+    /// sends again later is not known as one (`producer.id.expiration.ms`).
+    pub producer_id_expiration_ms: u64,
     /// Milliseconds that an object stays after nothing refers to it any more.
     pub delete_grace_ms: u64,
     /// Milliseconds between two looks for records whose retention has ended.
@@ -63,6 +66,7 @@ impl Default for Config {
             wal_max_bytes: 4 << 30,
             wal_file_bytes: 64 << 20,
             memory_bytes: 128 << 20,
+            producer_id_expiration_ms: 86_400_000,
             delete_grace_ms: 60_000,
             retention_check_ms: 300_000,
             telemetry: Telemetry::default(),

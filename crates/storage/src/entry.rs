@@ -14,6 +14,7 @@
 //! | 6 | 1 | manifest edited | tiered through index (8); 1 and `segment` (24) with its size (8), or 0 (1); list of removed: `partition` (20), first offset (8), `segment` (24); list of added: `partition` (20), `run` (68) |
 //! | 7 | 1 | checkpoint written | epoch (4), index (8) |
 //! | 8 | 1 | objects deleted | list of `segment` (24) |
+//! | 9 | 1 | producers expired | timestamp, milliseconds since the epoch (8) |
 //! | 10 | 1 | log starts moved | time, milliseconds since the epoch (8); list of: `partition` (20), log start (8) |
 //!
 //! A `run`: `segment` (24), first offset (8), last offset (8), position (8), length (8), largest timestamp (8), leader
@@ -67,6 +68,10 @@ pub enum Entry {
     CheckpointWritten(CheckpointName),
     /// These objects are not there any more, and never will be again.
     ObjectsDeleted(Vec<SegmentName>),
+    /// Producers whose last batch has no later timestamp than this are forgotten, in all partitions.
+    ProducersExpired {
+        through_ms: i64,
+    },
     /// Records below these offsets are gone: retention dropped them, or a client's DeleteRecords.
     LogStartsMoved(LogStarts),
 }
@@ -129,6 +134,7 @@ pub enum Kind {
     ManifestEdited = 6,
     CheckpointWritten = 7,
     ObjectsDeleted = 8,
+    ProducersExpired = 9,
     LogStartsMoved = 10,
 }
 
@@ -158,6 +164,7 @@ impl Entry {
             Self::ManifestEdited(_) => Kind::ManifestEdited,
             Self::CheckpointWritten(_) => Kind::CheckpointWritten,
             Self::ObjectsDeleted(_) => Kind::ObjectsDeleted,
+            Self::ProducersExpired { .. } => Kind::ProducersExpired,
             Self::LogStartsMoved(_) => Kind::LogStartsMoved,
         }
     }
@@ -175,6 +182,7 @@ impl Entry {
                 8 + 1 + segment + 4 + edit.removed.len() * REMOVED_LEN + 4 + edit.added.len() * ADDED_LEN
             }
             Self::ObjectsDeleted(names) => 4 + names.len() * SEGMENT_LEN,
+            Self::ProducersExpired { .. } => 8,
             Self::LogStartsMoved(starts) => 8 + 4 + starts.moves.len() * MOVED_LEN,
         }
     }
@@ -212,6 +220,7 @@ impl Entry {
                 out.put_u32(names.len() as u32);
                 names.iter().for_each(|name| put_segment(out, *name));
             }
+            Self::ProducersExpired { through_ms } => out.put_i64(*through_ms),
             Self::LogStartsMoved(LogStarts { time_ms, moves }) => {
                 out.put_i64(*time_ms);
                 out.put_u32(moves.len() as u32);
@@ -235,6 +244,7 @@ impl Kind {
             6 => Self::ManifestEdited,
             7 => Self::CheckpointWritten,
             8 => Self::ObjectsDeleted,
+            9 => Self::ProducersExpired,
             10 => Self::LogStartsMoved,
             _ => return None,
         })

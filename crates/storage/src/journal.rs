@@ -9,6 +9,7 @@
 mod admit;
 mod commit;
 pub(crate) mod core;
+pub(crate) mod expire;
 pub(crate) mod log;
 pub(crate) mod supervise;
 
@@ -81,6 +82,7 @@ pub(crate) struct Parts<'a> {
     /// Bytes that may be named and not committed.
     pub(crate) ahead_max_bytes: u64,
     pub(crate) memory_bytes: u64,
+    pub(crate) producers: expire::Memory,
     pub(crate) tier_at: u64,
     pub(crate) health: Arc<Health>,
 }
@@ -89,10 +91,10 @@ impl Journal {
     /// A journal with what recovery found. Nothing can be appended before it is [started](Self::start) and opened.
     pub(crate) fn new(parts: Parts<'_>, recovered: &[(Named, Location)]) -> Arc<Self> {
         let Parts { id, node, wal_incarnation, state, files, data_dir, view, clock, .. } = parts;
-        let Parts { wal_max_bytes, ahead_max_bytes, memory_bytes, tier_at, health, .. } = parts;
+        let Parts { wal_max_bytes, ahead_max_bytes, memory_bytes, producers, tier_at, health, .. } = parts;
         health.report(id, Err("the journal is being opened".to_owned()));
         let now = view.borrow().clone();
-        let mut core = Core::new(id, node, wal_incarnation, state, now, memory_bytes, clock);
+        let mut core = Core::new(id, node, wal_incarnation, state, now, memory_bytes, producers, clock);
         recovered.iter().for_each(|(named, location)| core.recovered(named, *location));
         core.forget_tiered();
         Arc::new(Self {
@@ -224,12 +226,12 @@ impl Journal {
     }
 
     fn commit(&self, group: &Group, locations: &[Location]) {
-        let (committed, tell_tiering) = {
+        let (committed, tell_tiering, too_many) = {
             let mut core = self.lock();
             let before = (core.untiered_since(), core.state.garbage.len());
             let committed = core.commit(&group.entries, locations);
             let after = (core.untiered_since(), core.state.garbage.len());
-            (committed, before != after || core.untiered_bytes() >= self.tier_at)
+            (committed, before != after || core.untiered_bytes() >= self.tier_at, core.has_too_many_producers())
         };
         match committed {
             Ok(answers) => answers.send(),
@@ -244,6 +246,9 @@ impl Journal {
         }
         if tell_tiering {
             self.tier.notify_one();
+        }
+        if too_many {
+            self.supervise.notify_one();
         }
     }
 

@@ -20,6 +20,7 @@ use crate::data_dir::{DataDir, Log};
 use crate::error::StartError;
 use crate::health::Health;
 use crate::journal::core::Phase;
+use crate::journal::expire::Memory as Remembered;
 use crate::journal::supervise::Opener;
 use crate::journal::{Journal, Parts};
 use crate::retention;
@@ -36,6 +37,8 @@ pub(crate) const MAX_JOURNALS: usize = 64;
 /// Bytes that may be named and not committed, of all journals of a node. A safety net: those who call bound what they
 /// have under way.
 const MAX_AHEAD_BYTES: u64 = 256 * 1024 * 1024;
+/// Producers that are remembered in all partitions of a node: about 200 bytes each.
+const MAX_PRODUCERS: usize = 400_000;
 /// A checkpoint is due when this part of the log's size could be freed by it, in percent: rarely enough for the object
 /// store's bill, in time for the log...
 const CHECKPOINT_PERCENT: u64 = 25;
@@ -127,6 +130,10 @@ pub(crate) async fn start(
                 wal_max_bytes: config.wal_max_bytes,
                 ahead_max_bytes: MAX_AHEAD_BYTES / share,
                 memory_bytes: config.memory_bytes / share,
+                producers: Remembered {
+                    expiration_ms: i64::try_from(config.producer_id_expiration_ms).unwrap_or(i64::MAX),
+                    max: MAX_PRODUCERS / count,
+                },
                 tier_at: policy.segment_bytes,
                 health: wal_health.clone(),
             },

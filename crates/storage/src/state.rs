@@ -26,6 +26,8 @@ pub struct State {
     /// The entry applied last.
     pub last: EntryId,
     pub partitions: BTreeMap<TopicPartition, PartitionState>,
+    /// How many producers the partitions know, together.
+    pub producers: usize,
     /// The segments that runs are in.
     pub segments: BTreeMap<SegmentName, SegmentState>,
     /// Segments that may be in the object store without being in the manifest.
@@ -91,7 +93,10 @@ impl State {
         match entry {
             Entry::Batch(entry) => {
                 let state = self.partitions.get_mut(&entry.partition);
-                state.ok_or(ApplyError::NoPartition(index, entry.partition))?.append(index, entry)?;
+                let state = state.ok_or(ApplyError::NoPartition(index, entry.partition))?;
+                let known = state.producers.len();
+                state.append(index, entry)?;
+                self.producers += state.producers.len() - known;
             }
             Entry::EpochStarted { .. } => {}
             Entry::PartitionCreated { partition, revision } => {
@@ -109,6 +114,7 @@ impl State {
                     self.garbage.remove(name);
                 }
             }
+            Entry::ProducersExpired { through_ms } => self.expire_producers(*through_ms),
             Entry::LogStartsMoved(starts) => {
                 for (partition, log_start) in &starts.moves {
                     if self.move_log_start(*partition, *log_start, index) {
@@ -127,10 +133,19 @@ impl State {
         self.partitions.range(all)
     }
 
+    fn expire_producers(&mut self, through_ms: i64) {
+        self.producers = 0;
+        for partition in self.partitions.values_mut() {
+            partition.producers.retain(|_, producer| producer.last_timestamp() > through_ms);
+            self.producers += partition.producers.len();
+        }
+    }
+
     fn delete_topic(&mut self, topic: TopicId, index: u64) -> Vec<TopicPartition> {
         let removed: Vec<TopicPartition> = self.partitions_of(topic).map(|(at, _)| *at).collect();
         for at in &removed {
-            let runs = self.partitions.remove(at).map(|state| state.runs).unwrap_or_default();
+            let Some(PartitionState { producers, runs, .. }) = self.partitions.remove(at) else { continue };
+            self.producers -= producers.len();
             runs.iter().for_each(|run| self.release(run, index));
         }
         removed

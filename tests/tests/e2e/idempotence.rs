@@ -62,6 +62,13 @@ fn a_duplicate_gets_the_offset_of_its_original() {
         let answer = raw::produce(&mut connection, &topic, 0, batch);
         assert_eq!((answer.error, answer.base_offset), (code::NONE, n as i64 * 3), "batch {n} again");
     }
+    // Older ones are not told from what never came.
+    for batch in &batches[..2] {
+        assert_eq!(raw::produce(&mut connection, &topic, 0, batch).error, code::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    }
+    // Nor is another cut of the same sequences.
+    let other = Batch::new(&["c", "d", "e"]).from_producer(id, 0, 17).encode();
+    assert_eq!(raw::produce(&mut connection, &topic, 0, &other).error, code::OUT_OF_ORDER_SEQUENCE_NUMBER);
     assert_eq!(read_topic(&topic, 1)[0].len(), 21, "nothing was appended twice");
 }
 
@@ -78,6 +85,50 @@ fn sequences_have_no_gaps() {
     assert_eq!(send(5, 1).error, code::OUT_OF_ORDER_SEQUENCE_NUMBER);
     assert_eq!(send(0, 1).error, code::NONE);
     assert_eq!(send(4, 0).error, code::INVALID_PRODUCER_EPOCH);
+    assert_eq!(read_topic(&topic, 1)[0].len(), 6);
+}
+
+#[test]
+fn sequences_wrap_after_two_to_the_31st() {
+    let (topic, mut connection, id) = producer_of("wrapping");
+    let mut send = |sequence, values: &[&str]| {
+        let answer =
+            raw::produce(&mut connection, &topic, 0, &Batch::new(values).from_producer(id, 0, sequence).encode());
+        (answer.error, answer.base_offset)
+    };
+    // Its sequences are 2^31 - 2, 2^31 - 1, 0 and 1.
+    assert_eq!(send(i32::MAX - 1, &["a", "b", "c", "d"]), (code::NONE, 0));
+    assert_eq!(send(0, &["x"]).0, code::OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_eq!(send(2, &["e"]), (code::NONE, 4));
+    assert_eq!(send(i32::MAX - 1, &["a", "b", "c", "d"]), (code::NONE, 0), "a duplicate");
+    assert_eq!(read_topic(&topic, 1)[0].len(), 5);
+
+    // One that ends with the last sequence.
+    let (topic, mut connection, id) = producer_of("wrapping-at-the-end");
+    let mut send = |sequence, values: &[&str]| {
+        let batch = Batch::new(values).from_producer(id, 0, sequence).encode();
+        let answer = raw::produce(&mut connection, &topic, 0, &batch);
+        (answer.error, answer.base_offset)
+    };
+    assert_eq!(send(i32::MAX - 1, &["a", "b"]), (code::NONE, 0));
+    assert_eq!(send(0, &["c"]), (code::NONE, 2));
+    assert_eq!(send(i32::MAX - 1, &["a", "b"]), (code::NONE, 0), "a duplicate");
+}
+
+#[test]
+fn a_newer_epoch_has_no_duplicates_of_the_older() {
+    let (topic, mut connection, id) = producer_of("epochs");
+    let mut send = |epoch, sequence| {
+        let batch = Batch::new(&["x", "y"]).from_producer(id, epoch, sequence).encode();
+        let answer = raw::produce(&mut connection, &topic, 0, &batch);
+        (answer.error, answer.base_offset)
+    };
+    assert_eq!(send(3, 0), (code::NONE, 0));
+    assert_eq!(send(5, 0), (code::NONE, 2), "the same sequences in a newer epoch, which skips one");
+    assert_eq!(send(5, 0), (code::NONE, 2));
+    assert_eq!(send(3, 0).0, code::INVALID_PRODUCER_EPOCH, "it came, and is not looked for");
+    assert_eq!(send(4, 0).0, code::INVALID_PRODUCER_EPOCH);
+    assert_eq!(send(5, 2), (code::NONE, 4));
     assert_eq!(read_topic(&topic, 1)[0].len(), 6);
 }
 

@@ -177,9 +177,6 @@ impl From<StorageError> for wire::StorageError {
             StorageError::OutOfOrderSequence { producer_id, expected, got } => {
                 w::Error::OutOfOrderSequence(w::OutOfOrderSequence { producer_id, expected, got })
             }
-            StorageError::DuplicateSequence { producer_id, got } => {
-                w::Error::DuplicateSequence(w::DuplicateSequence { producer_id, got })
-            }
             StorageError::InvalidProducerEpoch { producer_id, current, got } => {
                 let (current, got) = (current.into(), got.into());
                 w::Error::InvalidProducerEpoch(w::InvalidProducerEpoch { producer_id, current, got })
@@ -209,9 +206,6 @@ impl TryFrom<wire::StorageError> for StorageError {
             }
             w::Error::OutOfOrderSequence(w::OutOfOrderSequence { producer_id, expected, got }) => {
                 Self::OutOfOrderSequence { producer_id, expected, got }
-            }
-            w::Error::DuplicateSequence(w::DuplicateSequence { producer_id, got }) => {
-                Self::DuplicateSequence { producer_id, got }
             }
             w::Error::InvalidProducerEpoch(w::InvalidProducerEpoch { producer_id, current, got }) => {
                 let epoch = |epoch| i16::try_from(epoch).map_err(|_| Malformed::OutOfRange("producer epoch"));

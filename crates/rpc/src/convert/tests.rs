@@ -131,7 +131,6 @@ fn storage_error() -> impl Strategy<Value = StorageError> {
             expected,
             got
         }),
-        any::<(i64, i32)>().prop_map(|(producer_id, got)| StorageError::DuplicateSequence { producer_id, got }),
         any::<(i64, i16, i16)>().prop_map(|(producer_id, current, got)| StorageError::InvalidProducerEpoch {
             producer_id,
             current,

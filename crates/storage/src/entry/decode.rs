@@ -35,6 +35,7 @@ impl Entry {
                 let count = fields.count(SEGMENT_LEN)?;
                 Self::ObjectsDeleted((0..count).map(|_| fields.segment()).collect::<Result<_, _>>()?)
             }
+            Kind::ProducersExpired => Self::ProducersExpired { through_ms: fields.i64()? },
             Kind::LogStartsMoved => {
                 let time_ms = fields.i64()?;
                 let moves = (0..fields.count(MOVED_LEN)?)

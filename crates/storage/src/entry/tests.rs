@@ -90,6 +90,7 @@ pub(crate) fn entry() -> impl Strategy<Value = Entry> {
         segment().prop_map(Entry::SegmentIntended),
         any::<(u32, u64)>().prop_map(|(epoch, index)| Entry::CheckpointWritten(CheckpointName { epoch, index })),
         proptest::collection::vec(segment(), 0..5).prop_map(Entry::ObjectsDeleted),
+        any::<i64>().prop_map(|through_ms| Entry::ProducersExpired { through_ms }),
         (any::<i64>(), proptest::collection::vec((partition(), any::<i64>()), 0..5))
             .prop_map(|(time_ms, moves)| Entry::LogStartsMoved(LogStarts { time_ms, moves })),
     ]

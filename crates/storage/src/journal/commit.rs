@@ -31,6 +31,7 @@ impl Core {
                     self.slots.entry(*partition).or_default().committed_one();
                 }
                 Entry::ManifestEdited(_) => self.forget_tiered(),
+                Entry::ProducersExpired { .. } => self.expired(id.index),
                 _ => {}
             }
             for at in effects.log_starts_moved {

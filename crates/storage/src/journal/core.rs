@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::admit::Parked;
+use super::expire;
 use super::log::{Memory, PartitionLog};
 use crate::entry::{Entry, EntryId};
 use crate::metrics;
@@ -47,6 +48,9 @@ pub(crate) struct Core {
     pub(super) untiered: Untiered,
     /// Topics whose deletion is named and not committed.
     pub(super) deleting: BTreeSet<TopicId>,
+    pub(super) remembered: expire::Memory,
+    /// The entry by which producers go that is named and not committed.
+    pub(super) expiring: Option<u64>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -119,6 +123,7 @@ impl Core {
         state: State,
         view: Arc<ClusterState>,
         memory_bytes: u64,
+        remembered: expire::Memory,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
@@ -138,6 +143,8 @@ impl Core {
             memory: Memory::new(memory_bytes),
             untiered: Untiered::default(),
             deleting: BTreeSet::new(),
+            remembered,
+            expiring: None,
             clock,
         }
     }
@@ -199,6 +206,7 @@ impl Core {
         self.next_index = self.state.last.index + 1;
         self.slots.values_mut().for_each(|slot| slot.ahead = None);
         self.deleting.clear();
+        self.expiring = None;
         self.phase = match phase {
             // The first entry of this epoch is not in the log: it is not served in.
             Phase::Serving if self.state.last.epoch < self.epoch => Phase::Reopening(error.clone()),

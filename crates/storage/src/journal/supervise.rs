@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Journal;
 use super::core::{Answers, Core, Phase};
+use super::expire;
 use crate::entry::Entry;
 use crate::error::StartError;
 
@@ -54,8 +55,13 @@ impl Journal {
     pub(crate) async fn supervise(self: Arc<Self>, opener: Opener, shutdown: CancellationToken) {
         let mut view = self.view.clone();
         let mut followed = true;
+        let mut expire_at = Instant::now();
         loop {
             self.view_changed();
+            if Instant::now() >= expire_at || self.lock().has_too_many_producers() {
+                self.expire_producers();
+                expire_at = Instant::now() + expire::INTERVAL;
+            }
             if matches!(self.lock().phase, Phase::Reopening(_)) {
                 tokio::select! {
                     biased;
@@ -69,6 +75,7 @@ impl Journal {
                 () = shutdown.cancelled() => return,
                 changed = view.changed(), if followed => followed = changed.is_ok(),
                 () = self.supervise.notified() => {}
+                () = tokio::time::sleep_until(expire_at) => {}
                 () = tokio::time::sleep_until(parked_until.unwrap_or_else(Instant::now)), if parked_until.is_some() => {}
             }
         }

@@ -1,6 +1,7 @@
 mod deletion;
 mod journals;
 mod merging;
+mod producers;
 mod sim;
 mod tiered;
 

@@ -42,7 +42,7 @@ const MIN_PRODUCER_LEN: usize = 11;
 const MIN_PARTITION_LEN: usize = 72;
 
 pub(super) fn encode(state: &State) -> Bytes {
-    let State { last, partitions, segments, intents, garbage, tiered_through, checkpoint } = state;
+    let State { last, partitions, producers: _, segments, intents, garbage, tiered_through, checkpoint } = state;
     let mut out = BytesMut::with_capacity(64 + partitions.len() * 256);
     out.put_u16(VERSION);
     out.put_u32(last.epoch);
@@ -143,6 +143,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<State, DecodeError> {
             segment.runs += 1;
             segment.live = segment.live.saturating_add(run.length);
         }
+        state.producers += partition.producers.len();
         state.partitions.insert(at, partition);
     }
     fields.end()?;

@@ -1,7 +1,7 @@
 //! Idempotent producers (KIP-98): what the log remembers of each to tell the next batch from one that came before.
 //!
-//! The rules are those of Kafka's `ProducerAppendInfo` and `ProducerStateEntry`, but for one: a batch that lies wholly
-//! below the last five is named a duplicate, where Kafka calls it out of order. Clients take a duplicate as a success.
+//! The rules are those of Kafka's `ProducerAppendInfo` and `ProducerStateEntry`. A producer that nobody knows may begin with
+//! any sequence: its state may have expired, so Kafka has not answered `UNKNOWN_PRODUCER_ID` since KIP-360.
 
 use tidemark_model::{Batch, StorageError};
 
@@ -59,25 +59,17 @@ impl Producer {
         if batch.producer_epoch() > known.epoch {
             return if got == 0 { Ok(Verdict::Append) } else { out_of_order(0) };
         }
-        let (Some(oldest), Some(newest)) = (known.batches().first(), known.batches().last()) else {
-            return Ok(Verdict::Append);
-        };
         let same = |meta: &&BatchMeta| meta.first_sequence() == got && meta.last_sequence == batch.last_sequence();
         if let Some(duplicate) = known.batches().iter().find(same) {
             return Ok(Verdict::Duplicate(*duplicate));
         }
-        let expected = next(newest.last_sequence);
-        if got == expected {
-            return Ok(Verdict::Append);
-        }
-        // In sequences that wrap, "below" is "at most half of the way around behind".
-        let behind = (i64::from(oldest.first_sequence()) - i64::from(batch.last_sequence())).rem_euclid(SEQUENCES);
-        let ends_below = behind > 0 && behind <= SEQUENCES / 2;
-        let begins_below = (i64::from(oldest.first_sequence()) - i64::from(got)).rem_euclid(SEQUENCES) <= SEQUENCES / 2;
-        if known.batches().len() == BATCHES && ends_below && begins_below {
-            return Err(StorageError::DuplicateSequence { producer_id, got });
-        }
-        out_of_order(expected)
+        let expected = known.batches().last().map_or(0, |newest| next(newest.last_sequence));
+        if got == expected { Ok(Verdict::Append) } else { out_of_order(expected) }
+    }
+
+    /// The largest timestamp of its last batch: by this a producer expires, as in Kafka.
+    pub fn last_timestamp(&self) -> i64 {
+        self.batches().last().map_or(-1, |newest| newest.timestamp)
     }
 
     /// Remembers a batch that [`check`](Self::check) let through.
@@ -155,13 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn each_of_the_last_five_is_a_duplicate_with_its_offset_and_older_ones_without() {
+    fn each_of_the_last_five_is_a_duplicate_with_its_offset_and_others_are_out_of_order() {
         let producer = after(&[(0, 0, 10), (0, 10, 10), (0, 20, 10), (0, 30, 10), (0, 40, 10), (0, 50, 10)]);
         for sequence in [10, 20, 30, 40, 50] {
             let Ok(Verdict::Duplicate(meta)) = check(&producer, 0, sequence, 10) else { panic!("{sequence}") };
             assert_eq!((meta.base_offset(), meta.last_offset), (i64::from(sequence), i64::from(sequence) + 9));
         }
-        assert_eq!(check(&producer, 0, 0, 10), Err(StorageError::DuplicateSequence { producer_id: 7, got: 0 }));
+        let expected = StorageError::OutOfOrderSequence { producer_id: 7, expected: 60, got: 0 };
+        assert_eq!(check(&producer, 0, 0, 10), Err(expected), "as Kafka says of one that came long ago");
         assert!(matches!(check(&producer, 0, 10, 9), Err(StorageError::OutOfOrderSequence { .. })), "another range");
         assert!(matches!(check(&producer, 0, 5, 10), Err(StorageError::OutOfOrderSequence { .. })), "half known");
     }

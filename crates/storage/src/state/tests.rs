@@ -55,6 +55,28 @@ fn sample() -> State {
 }
 
 #[test]
+fn producers_expire_by_the_timestamp_of_their_last_batch() {
+    let mut state = sample();
+    let written = |base_offset, id, timestamp| {
+        let mut batch = sample_batch((id, 0, 0), 1, timestamp, b"records");
+        batch.base_offset = base_offset;
+        batch.leader_epoch = 2;
+        let route = Route { generation: 3, gateway: NodeId(1), broker: NodeId(2) };
+        Entry::Batch(BatchEntry { partition: at(0, 0), route, batch })
+    };
+    apply(&mut state, 2, written(20, 8, 6)).unwrap();
+    apply(&mut state, 2, written(21, 9, -1)).unwrap();
+    assert_eq!(state.producers, 4);
+    apply(&mut state, 2, Entry::ProducersExpired { through_ms: 5 }).unwrap();
+    assert_eq!(state.partitions[&at(0, 0)].producers.keys().collect::<Vec<_>>(), [&8]);
+    assert!(state.partitions[&at(1, 0)].producers.is_empty());
+    assert_eq!(state.producers, 1);
+    assert_eq!(State::decode(&state.encode()).unwrap(), state);
+    apply(&mut state, 2, Entry::TopicDeleted { topic: at(0, 0).topic, revision: 9 }).unwrap();
+    assert_eq!(state.producers, 0);
+}
+
+#[test]
 fn batches_move_the_high_watermark_and_keep_the_epochs_that_wrote() {
     let state = sample();
     let partition = &state.partitions[&at(0, 0)];
