@@ -94,7 +94,7 @@ impl Journal {
         let Parts { wal_max_bytes, ahead_max_bytes, memory_bytes, producers, tier_at, health, .. } = parts;
         health.report(id, Err("the journal is being opened".to_owned()));
         let now = view.borrow().clone();
-        let mut core = Core::new(id, node, wal_incarnation, state, now, memory_bytes, producers, clock);
+        let mut core = Core::new(id, node, wal_incarnation, state, now, (memory_bytes, producers), clock);
         recovered.iter().for_each(|(named, location)| core.recovered(named, *location));
         core.forget_tiered();
         Arc::new(Self {

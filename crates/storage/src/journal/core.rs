@@ -122,8 +122,7 @@ impl Core {
         wal_incarnation: u64,
         state: State,
         view: Arc<ClusterState>,
-        memory_bytes: u64,
-        remembered: expire::Memory,
+        (memory_bytes, remembered): (u64, expire::Memory),
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
