@@ -3,24 +3,19 @@
 //! `cargo run --release -p tidemark-storage --example append_bench -- DIRECTORY [GIGABYTES [JOURNALS]]`
 #![allow(clippy::print_stdout)]
 
+mod support;
+
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use async_trait::async_trait;
-use bytes::{BufMut, Bytes, BytesMut};
-use futures::stream::{self, BoxStream, StreamExt as _};
-use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, OpenJournal, TopicRef};
+use futures::stream::{self, StreamExt as _};
+use support::{OneNode, TOPIC, batch, cluster, cpu_seconds, journal_of, rss_mb};
 use tidemark_model::route::Route;
 use tidemark_model::storage::{Acks, Append, AppendRequest};
-use tidemark_model::{
-    Batch, ClusterState, ClusterUpdate, Coordinator, CoordinatorError, Journal, JournalId, NodeId, Partition, Record,
-    Registration, Role, Storage as _, Topic, TopicId, TopicPartition,
-};
+use tidemark_model::{Batch, JournalId, NodeId, Storage as _, TopicPartition};
 use tidemark_runtime::{OsEntropy, SystemClock};
 use tidemark_segment::Bucket;
 use tidemark_storage::disk::{Disk as _, RealDisk, write_all};
@@ -28,9 +23,7 @@ use tidemark_storage::wal::format::BLOCK;
 use tidemark_storage::{Config, DataDir, Dependencies, Service};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-const TOPIC: TopicId = TopicId(Uuid::from_u128(1));
 const PARTITIONS: usize = 1_000;
 /// Distinct buffers, so that what is written does not all come from the CPU's cache.
 const BUFFERS: usize = 64;
@@ -45,10 +38,6 @@ struct Load {
     in_flight: usize,
     share: f64,
 }
-
-/// Gives each log its journal, once.
-#[derive(Debug, Default)]
-struct OneNode(AtomicU32);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -140,7 +129,7 @@ async fn run(dir: &Path, load: &Load, gigabytes: f64, tiered: bool, journals: u3
         ..Config::default()
     };
     let entropy = Arc::new(OsEntropy);
-    let view = watch::channel(Arc::new(cluster(journals))).1;
+    let view = watch::channel(Arc::new(cluster(PARTITIONS as u32, journals))).1;
     let deps = Dependencies {
         node: NodeId(1),
         data_dir: DataDir::open(Arc::new(RealDisk), &config.data_dir, &*entropy)?,
@@ -214,103 +203,4 @@ fn requests(load: &Load, batches: &[Batch], n: usize, journals: u32) -> Vec<Appe
         appends,
     };
     by_journal.into_iter().map(request).collect()
-}
-
-fn journal_of(partition: u32, journals: u32) -> JournalId {
-    JournalId(1 + partition % journals)
-}
-
-fn batch(len: usize, fill: u8) -> Batch {
-    let mut wire = BytesMut::with_capacity(len);
-    wire.put_i64(0);
-    wire.put_i32(len as i32 - 12);
-    wire.put_i32(0);
-    wire.put_u8(2);
-    wire.put_u32(0);
-    wire.put_i16(0);
-    wire.put_i32(9);
-    wire.put_i64(1);
-    wire.put_i64(1);
-    wire.put_i64(-1);
-    wire.put_i16(-1);
-    wire.put_i32(-1);
-    wire.put_i32(10);
-    wire.put_bytes(fill, len - wire.len());
-    let crc = crc32c::crc32c(&wire[21..]);
-    wire[17..21].copy_from_slice(&crc.to_be_bytes());
-    let mut wire: Bytes = wire.freeze();
-    Batch::split_from(&mut wire).expect("a batch")
-}
-
-fn cluster(journals: u32) -> ClusterState {
-    let mut state = ClusterState::new("bench".into());
-    state.upsert(Record::Topic(Topic {
-        id: TOPIC,
-        name: "bench".into(),
-        replication_factor: 1,
-        partitions: (0..PARTITIONS as u32)
-            .map(|partition| Partition { journal: journal_of(partition, journals), epoch_base: 0 })
-            .collect(),
-        configs: BTreeMap::new(),
-    }));
-    state.revision = 1;
-    state
-}
-
-/// User and system time of this process.
-fn cpu_seconds() -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> = stat.rsplit_once(')').context("stat")?.1.split_whitespace().collect();
-    Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / 100.0)
-}
-
-fn rss_mb() -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1e3)
-}
-
-#[async_trait]
-impl Coordinator for OneNode {
-    fn join(&self, _: Registration, _: Option<u64>) -> BoxStream<'static, Result<ClusterUpdate, CoordinatorError>> {
-        stream::empty().boxed()
-    }
-
-    async fn leave(&self, _: Role, _: NodeId, _: u64) -> Result<(), CoordinatorError> {
-        Ok(())
-    }
-
-    async fn open_journal(&self, open: OpenJournal) -> Result<Journal, CoordinatorError> {
-        let id = JournalId(self.0.fetch_add(1, Ordering::Relaxed) + 1);
-        Ok(Journal { id, epoch: 1, leader: open.node, replicas: Vec::new(), isr: Vec::new() })
-    }
-
-    async fn create_topics(&self, _: Vec<NewTopic>, _: bool) -> Vec<Result<Changed, CoordinatorError>> {
-        Vec::new()
-    }
-
-    async fn delete_topics(&self, _: Vec<TopicRef>) -> Vec<Result<Changed, CoordinatorError>> {
-        Vec::new()
-    }
-
-    async fn create_partitions(&self, _: TopicRef, _: i32, _: bool) -> Result<Changed, CoordinatorError> {
-        Err(unused())
-    }
-
-    async fn alter_topic_configs(
-        &self,
-        _: TopicRef,
-        _: Vec<ConfigChange>,
-        _: bool,
-    ) -> Result<Changed, CoordinatorError> {
-        Err(unused())
-    }
-
-    async fn allocate_producer_ids(&self, _: u32) -> Result<Range<i64>, CoordinatorError> {
-        Err(unused())
-    }
-}
-
-fn unused() -> CoordinatorError {
-    CoordinatorError::Unavailable("not part of this measurement".into())
 }

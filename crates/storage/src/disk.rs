@@ -57,6 +57,16 @@ pub trait DiskFile: Debug + Send + Sync {
     /// Reads what it can, and says how many bytes that was: 0 at the end.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
 
+    /// The same behind bytes that are there already, as far as they have room. Memory that is filled at once need not be
+    /// zeroed first, where the disk can do without.
+    fn read_behind(&self, bytes: &mut Vec<u8>, position: u64) -> io::Result<usize> {
+        let (filled, room) = (bytes.len(), bytes.capacity());
+        bytes.resize(room, 0);
+        let read = self.read_at(&mut bytes[filled..], position);
+        bytes.truncate(filled + read.as_ref().map_or(0, |read| *read));
+        read
+    }
+
     /// Makes everything written so far durable. After an error nothing is known of what was not durable before.
     fn sync_data(&self) -> io::Result<()>;
 }
@@ -81,17 +91,18 @@ pub async fn off_thread<T: Send + 'static>(disk: &dyn Disk, work: impl FnOnce() 
 
 /// Reads `len` bytes at `position`, or as many as there are before the end of the file.
 pub fn read_up_to(file: &dyn DiskFile, position: u64, len: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; len];
-    let mut filled = 0;
-    while filled < len {
-        match file.read_at(&mut bytes[filled..], position + filled as u64) {
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        let next = position + bytes.len() as u64;
+        match file.read_behind(&mut bytes, next) {
             Ok(0) => break,
-            Ok(n) => filled += n,
+            Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
-    bytes.truncate(filled);
+    // A vector may have room for more than was asked for.
+    bytes.truncate(len);
     Ok(bytes)
 }
 

@@ -11,6 +11,7 @@ mod commit;
 pub(crate) mod core;
 pub(crate) mod expire;
 pub(crate) mod log;
+mod parked;
 pub(crate) mod supervise;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -133,7 +134,7 @@ impl Journal {
         let mut answers = Answers::default();
         let (queued, parked) = {
             let mut core = self.lock();
-            let queued = core.submit(request, reply, self.space(), Instant::now() + VIEW_DEADLINE, &mut answers);
+            let queued = core.submit(request, reply, self.space(), Instant::now(), &mut answers);
             (queued, core.has_parked())
         };
         answers.send();

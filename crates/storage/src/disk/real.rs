@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 
+use rustix::buffer::spare_capacity;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 
 use super::{Disk, DiskFile, IoLoop, Lock};
@@ -165,6 +166,10 @@ impl DiskFile for RealFile {
 
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         self.cached.read_at(buffer, position)
+    }
+
+    fn read_behind(&self, bytes: &mut Vec<u8>, position: u64) -> io::Result<usize> {
+        Ok(rustix::io::pread(&self.cached, spare_capacity(bytes), position)?)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -4,7 +4,6 @@ use tidemark_model::storage::{Append, AppendRequest, Appended};
 use tidemark_model::topic_config::{TimestampType, effective};
 use tidemark_model::{StorageError, TopicPartition};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::core::{Ahead, Answers, AppendResults, Core, Phase, Reply, Slot, Waiter};
 use crate::entry::{BatchEntry, Entry};
@@ -13,16 +12,6 @@ use crate::state::PartitionState;
 use crate::state::producers::{Producer, Verdict};
 use crate::state::{follow, may_follow};
 use crate::wal::format::{ENTRY_HEADER_LEN, MAX_ENTRY_LEN};
-
-/// Requests that may wait for the view. A topic that was just created is known here within milliseconds.
-const MAX_PARKED: usize = 1024;
-
-/// A request that names a partition which only the caller's view has yet. It keeps its place.
-pub(super) struct Parked {
-    request: AppendRequest,
-    reply: oneshot::Sender<AppendResults>,
-    until: Instant,
-}
 
 /// How much of the size of the node's write-ahead logs is used, and may be.
 #[derive(Debug, Clone, Copy)]
@@ -35,66 +24,7 @@ pub(crate) struct WalSpace {
 
 impl Core {
     /// Takes a request in. Whether there is now something to write.
-    pub(super) fn submit(
-        &mut self,
-        request: AppendRequest,
-        reply: oneshot::Sender<AppendResults>,
-        space: WalSpace,
-        parked_until: Instant,
-        answers: &mut Answers,
-    ) -> bool {
-        if self.must_wait(&request) {
-            if self.parked.len() < MAX_PARKED {
-                self.parked.push(Parked { request, reply, until: parked_until });
-            } else {
-                let error = StorageError::Unavailable("too much waits for the cluster state".into());
-                answers.add(Reply::Append(reply, results_of(&request)), Some(error));
-            }
-            return false;
-        }
-        self.admit(request, reply, space, answers)
-    }
-
-    /// Takes in what was parked, in order, as far as the view or the time now allows.
-    pub(super) fn retry_parked(&mut self, space: WalSpace, now: Instant, answers: &mut Answers) -> bool {
-        let mut admitted = false;
-        for parked in std::mem::take(&mut self.parked) {
-            if parked.until > now && self.must_wait(&parked.request) {
-                self.parked.push(parked);
-            } else {
-                admitted |= self.admit(parked.request, parked.reply, space, answers);
-            }
-        }
-        admitted
-    }
-
-    /// When the first of the parked requests has waited long enough.
-    pub(super) fn parked_until(&self) -> Option<Instant> {
-        self.parked.iter().map(|parked| parked.until).min()
-    }
-
-    pub(super) fn refuse_parked(&mut self, error: &StorageError, answers: &mut Answers) {
-        for Parked { request, reply, .. } in self.parked.drain(..) {
-            answers.add(Reply::Append(reply, results_of(&request)), Some(error.clone()));
-        }
-    }
-
-    /// A partition is not in the view and may be in a newer one, or an earlier request for it waits for that.
-    fn must_wait(&self, request: &AppendRequest) -> bool {
-        let behind = self.view.revision < request.route.generation;
-        if !behind && self.parked.is_empty() {
-            return false;
-        }
-        let waits = |at: TopicPartition| {
-            self.parked.iter().any(|parked| parked.request.appends.iter().any(|append| append.partition == at))
-        };
-        request
-            .appends
-            .iter()
-            .any(|append| (behind && self.leader_epoch(append.partition).is_err()) || waits(append.partition))
-    }
-
-    fn admit(
+    pub(super) fn admit(
         &mut self,
         request: AppendRequest,
         reply: oneshot::Sender<AppendResults>,
@@ -118,12 +48,12 @@ impl Core {
         self.next_index > before
     }
 
-    fn check_room(&self, request: &AppendRequest, space: WalSpace) -> Result<(), StorageError> {
+    pub(super) fn check_room(&self, request: &AppendRequest, space: WalSpace) -> Result<(), StorageError> {
         match &self.phase {
             Phase::Serving => {}
             Phase::Reopening(error) | Phase::Ended(error) => return Err(error.clone()),
         }
-        let bytes: u64 = request.appends.iter().map(|append| append.batch.wire_len() as u64).sum();
+        let bytes = bytes_of(request);
         if self.ahead_bytes + bytes > space.ahead_limit {
             return Err(StorageError::Full(format!("{} bytes are being written", self.ahead_bytes)));
         }
@@ -217,7 +147,11 @@ impl Ahead {
     }
 }
 
-fn results_of(request: &AppendRequest) -> AppendResults {
+pub(super) fn bytes_of(request: &AppendRequest) -> u64 {
+    request.appends.iter().map(|append| append.batch.wire_len() as u64).sum()
+}
+
+pub(super) fn results_of(request: &AppendRequest) -> AppendResults {
     let error = StorageError::Unavailable("not tried".into());
     vec![Err(error); request.appends.len()]
 }

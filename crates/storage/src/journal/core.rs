@@ -10,9 +10,9 @@ use tidemark_model::{Clock, ClusterState, JournalId, NodeId, StorageError, Topic
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::admit::Parked;
 use super::expire;
 use super::log::{Memory, PartitionLog};
+use super::parked::Parked;
 use crate::entry::{Entry, EntryId};
 use crate::metrics;
 use crate::state::State;
@@ -269,6 +269,10 @@ impl Core {
     /// The index up to which there are about `max_bytes` of untiered batches.
     pub(crate) fn untiered_cut(&self, max_bytes: u64) -> Option<u64> {
         self.untiered.cut(max_bytes)
+    }
+
+    pub(super) fn serves(&self) -> bool {
+        self.phase == Phase::Serving
     }
 
     pub(crate) fn has_parked(&self) -> bool {

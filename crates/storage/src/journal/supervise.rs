@@ -69,7 +69,7 @@ impl Journal {
                     () = self.reopen(&opener) => {}
                 }
             }
-            let parked_until = self.lock().parked_until();
+            let parked_until = self.lock().parked_until(Instant::now());
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,

@@ -1,4 +1,5 @@
 mod deletion;
+mod disk_faults;
 mod journals;
 mod merging;
 mod producers;
