@@ -10,9 +10,9 @@ async fn what_a_node_writes_is_shown_and_damage_is_named() {
     for n in 0..30 {
         append(&service, at(0, n % 2), sample_batch((7, 0, n / 2), 1, 5, &[1; 5_000])).await.unwrap();
     }
-    until("all is tiered", || service.journal.lock().untiered_bytes() == 0).await;
+    until("all is tiered", || service.journal().lock().untiered_bytes() == 0).await;
     tokio::time::sleep(std::time::Duration::from_secs(700)).await;
-    until("a checkpoint", || service.journal.lock().state.checkpoint.is_some()).await;
+    until("a checkpoint", || service.journal().lock().state.checkpoint.is_some()).await;
 
     let path = world.disk.paths().into_iter().find(|path| path.to_string_lossy().ends_with(".wal")).unwrap();
     let wal = Bytes::from(world.disk.bytes(&path));
