@@ -15,17 +15,17 @@ use tidemark_model::{
 };
 use uuid::Uuid;
 
-pub const TOPIC: TopicId = TopicId(Uuid::from_u128(1));
+pub(crate) const TOPIC: TopicId = TopicId(Uuid::from_u128(1));
 
 /// Gives each log its journal, in a new epoch each time.
 #[derive(Debug, Default)]
-pub struct OneNode(Mutex<Vec<(u64, u32)>>);
+pub(crate) struct OneNode(Mutex<Vec<(u64, u32)>>);
 
-pub fn journal_of(partition: u32, journals: u32) -> JournalId {
+pub(crate) fn journal_of(partition: u32, journals: u32) -> JournalId {
     JournalId(1 + partition % journals)
 }
 
-pub fn batch(len: usize, fill: u8) -> Batch {
+pub(crate) fn batch(len: usize, fill: u8) -> Batch {
     let mut wire = BytesMut::with_capacity(len);
     wire.put_i64(0);
     wire.put_i32(len as i32 - 12);
@@ -48,7 +48,7 @@ pub fn batch(len: usize, fill: u8) -> Batch {
 }
 
 /// A topic whose partitions are spread over the journals.
-pub fn cluster(partitions: u32, journals: u32) -> ClusterState {
+pub(crate) fn cluster(partitions: u32, journals: u32) -> ClusterState {
     let mut state = ClusterState::new("bench".into());
     state.upsert(Record::Topic(Topic {
         id: TOPIC,
@@ -64,13 +64,13 @@ pub fn cluster(partitions: u32, journals: u32) -> ClusterState {
 }
 
 /// User and system time of this process.
-pub fn cpu_seconds() -> anyhow::Result<f64> {
+pub(crate) fn cpu_seconds() -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     let fields: Vec<&str> = stat.rsplit_once(')').context("stat")?.1.split_whitespace().collect();
     Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / 100.0)
 }
 
-pub fn rss_mb() -> anyhow::Result<f64> {
+pub(crate) fn rss_mb() -> anyhow::Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1e3)
