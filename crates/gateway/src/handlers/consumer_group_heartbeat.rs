@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tidemark_model::TopicId;
 use tidemark_model::group::{ConsumerHeartbeat, ConsumerHeartbeatAnswer, GroupAnswer, GroupRequest, TopicPartitions};
+use tidemark_model::{GroupError, TopicId};
 use tidemark_wire::messages::consumer_group_heartbeat_response::{self, Assignment};
 use tidemark_wire::messages::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, StrBytes, build, uuid, wire_uuid,
@@ -15,12 +15,19 @@ use crate::error;
 
 /// The first version in which clients make their ids (KIP-1082).
 const FIRST_WITH_CLIENT_IDS: i16 = 1;
+/// The epoch of a member that leaves.
+const LEAVES: i32 = -1;
 
 pub(super) async fn handle(call: Call, request: ConsumerGroupHeartbeatRequest) -> Answer {
     let group = request.group_id.to_string();
     let heartbeat = heartbeat(&call, request);
-    let pick = |answer| if let GroupAnswer::ConsumerHeartbeat(answer) = answer { Some(answer) } else { None };
-    let answered = call.ask(&group, GroupRequest::ConsumerHeartbeat(heartbeat), pick).await;
+    let answered = match group.is_empty() {
+        true => Err(nameless(&heartbeat)),
+        false => {
+            let pick = |answer| if let GroupAnswer::ConsumerHeartbeat(answer) = answer { Some(answer) } else { None };
+            call.ask(&group, GroupRequest::ConsumerHeartbeat(heartbeat), pick).await
+        }
+    };
     call.reply(&build(|response: &mut ConsumerGroupHeartbeatResponse| match answered {
         Ok(ConsumerHeartbeatAnswer { member_id, member_epoch, heartbeat_interval, assignment }) => {
             response.member_id = Some(member_id.into());
@@ -35,6 +42,13 @@ pub(super) async fn handle(call: Call, request: ConsumerGroupHeartbeatRequest) -
             response.error_message = Some(error.to_string().into());
         }
     }))
+}
+
+/// What Kafka misses in a heartbeat without a group: first the member's id, where it has to have one.
+fn nameless(heartbeat: &ConsumerHeartbeat) -> GroupError {
+    let has_id = heartbeat.client_makes_id || heartbeat.member_epoch > 0 || heartbeat.member_epoch == LEAVES;
+    let missing = if has_id && heartbeat.member_id.is_empty() { "MemberId" } else { "GroupId" };
+    GroupError::InvalidRequest(format!("{missing} can't be empty."))
 }
 
 fn heartbeat(call: &Call, request: ConsumerGroupHeartbeatRequest) -> ConsumerHeartbeat {

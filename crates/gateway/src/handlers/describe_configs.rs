@@ -39,7 +39,6 @@ pub(super) async fn handle(call: Call, request: DescribeConfigsRequest) -> Answe
             response.results.push(build(|result: &mut DescribeConfigsResult| {
                 result.resource_type = resource.resource_type;
                 result.resource_name = resource.resource_name.clone();
-                result.error_message = None;
                 match described {
                     Ok(entries) => {
                         let entries = entries.into_iter().filter(|entry| is_asked(resource, entry.name));

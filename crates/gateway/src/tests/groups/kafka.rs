@@ -185,8 +185,23 @@ async fn commits_of_what_does_not_exist() {
 #[tokio::test]
 async fn a_consumers_heartbeat_that_is_none() {
     let fixture = fixture().await;
-    fixture.owner().always(Err(GroupError::InvalidRequest("MemberId can't be empty.".into())));
     let mut client = fixture.client().await;
-    let expected = b"\x00\x00\x00\x00\x00*\x19MemberId can't be empty.\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\x00";
-    exactly(&mut client, 1, &ConsumerGroupHeartbeatRequest::default(), expected).await;
+    let no_member = b"\x00\x00\x00\x00\x00*\x19MemberId can't be empty.\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\x00";
+    let no_group = b"\x00\x00\x00\x00\x00*\x18GroupId can't be empty.\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\x00";
+    let beat = |member: &str, epoch| {
+        build(|request: &mut ConsumerGroupHeartbeatRequest| {
+            request.member_id = StrBytes::from(member);
+            request.member_epoch = epoch;
+        })
+    };
+    for (member, epoch) in [("", 0), ("", 1), ("", -1), ("", -2)] {
+        exactly(&mut client, 1, &beat(member, epoch), no_member).await;
+    }
+    for (member, epoch) in [("m", 0), ("m", 1), ("m", -2)] {
+        exactly(&mut client, 1, &beat(member, epoch), no_group).await;
+    }
+    for (epoch, expected) in [(0, &no_group[..]), (1, no_member), (-1, no_member), (-2, no_group)] {
+        exactly(&mut client, 0, &beat("", epoch), expected).await;
+    }
+    assert!(fixture.owner().calls().is_empty());
 }
