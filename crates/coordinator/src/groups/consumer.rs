@@ -197,7 +197,7 @@ impl ConsumerGroup {
     }
 
     fn raise_epoch(&mut self, out: &mut Out) {
-        self.epoch += 1;
+        self.epoch = self.epoch.saturating_add(1);
         self.orphans.drain(..).for_each(|key| out.changed(key));
         out.changed(GroupKey::Consumer);
     }

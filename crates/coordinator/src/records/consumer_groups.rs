@@ -25,6 +25,8 @@ pub(crate) struct StoredConsumerGroup {
     pub(crate) assignment_epoch: i32,
     /// Of the topics that the epoch was made for.
     pub(crate) metadata_hash: u64,
+    /// Of the cluster state that had them.
+    pub(crate) revision: u64,
     /// Of all targets as of the assignment epoch.
     pub(crate) targets_hash: u64,
 }

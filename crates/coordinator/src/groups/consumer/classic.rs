@@ -71,6 +71,7 @@ impl ConsumerGroup {
         out: &mut Out,
     ) -> Result<(Joined, Option<Classic>), GroupError> {
         let is_new = request.member_id.is_empty();
+        self.subscriptions.check_state(scope)?;
         self.check_room(&request.member_id, scope)?;
         self.check_protocols(&request)?;
         if is_new && request.instance_id.is_none() && request.requires_member_id {
@@ -150,6 +151,7 @@ impl ConsumerGroup {
     }
 
     fn sync(&mut self, request: &Sync, scope: &Scope<'_>) -> Result<Synced, GroupError> {
+        self.subscriptions.check_state(scope)?;
         let (id, side) = self.classic_member(&request.member)?;
         let (session_timeout, first) = (side.session_timeout, side.protocols.first());
         let protocol_name = first.map(|protocol| protocol.name.clone()).unwrap_or_default();
@@ -173,6 +175,7 @@ impl ConsumerGroup {
     }
 
     fn classic_alive(&mut self, request: &MemberId, scope: &Scope<'_>, out: &mut Out) -> Result<(), GroupError> {
+        self.subscriptions.check_state(scope)?;
         let (id, side) = self.classic_member(request)?;
         let session = scope.now + side.session_timeout;
         self.set_timers(&id, |timers| timers.session = session);

@@ -16,6 +16,10 @@ use crate::groups::{Caller, Out, Scope};
 /// What a member says of itself has to fit into a record of the metadata store, whose writes take 1.5 MiB.
 pub(super) const MAX_SUBSCRIPTION_BYTES: usize = 256 * 1024;
 
+/// How soon a member asks again that waits for what others give back. Kafka lets it wait for a whole interval, seconds in
+/// which nobody reads those partitions.
+const WAITING_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+
 /// What a heartbeat brings that could be refused whatever the group is.
 #[derive(Debug)]
 pub(crate) struct Checked {
@@ -80,6 +84,7 @@ impl ConsumerGroup {
         scope: &Scope<'_>,
         out: &mut Out,
     ) -> Result<ConsumerHeartbeatAnswer, GroupError> {
+        self.subscriptions.check_state(scope)?;
         self.check_room(&request.member_id, scope)?;
         let found = self.find(request)?;
         let id = match found {
@@ -107,10 +112,12 @@ impl ConsumerGroup {
         let tells = request.member_epoch == 0 || is_full || assigned_others || may_have_missed;
         let member = self.members.get_mut(&id).ok_or_else(|| unknown_member(&id))?;
         member.is_told |= tells;
+        let waits = member.current.progress == Progress::UnreleasedPartitions;
+        let interval = heartbeat_interval(scope);
         Ok(ConsumerHeartbeatAnswer {
             member_id: id.to_string(),
             member_epoch: member.current.epoch,
-            heartbeat_interval: heartbeat_interval(scope),
+            heartbeat_interval: if waits { interval.min(WAITING_HEARTBEAT_INTERVAL) } else { interval },
             assignment: tells.then(|| to_list(&member.current.assigned)),
         })
     }

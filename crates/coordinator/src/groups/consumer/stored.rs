@@ -25,6 +25,7 @@ impl ConsumerGroup {
                 epoch: self.epoch,
                 assignment_epoch: self.assignment_epoch,
                 metadata_hash: self.subscriptions.metadata_hash,
+                revision: self.subscriptions.revision,
                 targets_hash: self.targets_hash(),
             })),
             GroupKey::ConsumerMember(id) => {
@@ -73,13 +74,18 @@ impl ConsumerGroup {
         }
         group.orphans = targets.into_keys().map(GroupKey::ConsumerTarget).collect();
         group.know_members(scope);
-        let head =
-            head.unwrap_or(StoredConsumerGroup { epoch: 0, assignment_epoch: 0, metadata_hash: 0, targets_hash: 0 });
+        let head = head.unwrap_or(StoredConsumerGroup {
+            epoch: 0,
+            assignment_epoch: 0,
+            metadata_hash: 0,
+            revision: 0,
+            targets_hash: 0,
+        });
         // No member is ahead of its group, unless the group's own record is what was not written.
         let highest = group.members.values().map(|member| member.current.epoch).fold(head.epoch, i32::max);
         group.assignment_epoch = head.assignment_epoch;
         group.epoch = highest;
-        group.subscriptions.metadata_hash = head.metadata_hash;
+        (group.subscriptions.metadata_hash, group.subscriptions.revision) = (head.metadata_hash, head.revision);
         group.subscriptions.topics_changed();
         let whole = highest == head.epoch && group.orphans.is_empty() && group.targets_hash() == head.targets_hash;
         if !whole && head.epoch == head.assignment_epoch {

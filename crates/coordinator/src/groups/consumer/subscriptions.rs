@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tidemark_model::TopicId;
+use tidemark_model::{GroupError, TopicId};
 use tokio::time::Instant;
 
 use super::member::Subscription;
@@ -20,6 +20,8 @@ pub(super) struct Subscriptions {
     patterns: BTreeMap<String, Resolved>,
     /// Of the topics that there are to assign, as of the group's epoch.
     pub(super) metadata_hash: u64,
+    /// The latest cluster state that was looked at, perhaps by a coordinator before this one.
+    pub(super) revision: u64,
     /// Topics have changed since `looked_up`.
     stale: bool,
     looked_up: Option<Instant>,
@@ -100,8 +102,15 @@ impl Subscriptions {
         self.rehash(scope)
     }
 
+    /// Nothing is decided by an older cluster state than has been decided by: topics would seem to be gone.
+    pub(super) fn check_state(&self, scope: &Scope<'_>) -> Result<(), GroupError> {
+        if scope.cluster.revision < self.revision { Err(GroupError::LoadInProgress) } else { Ok(()) }
+    }
+
     /// Says whether what there is to assign is something else than at the last call.
     pub(super) fn rehash(&mut self, scope: &Scope<'_>) -> bool {
+        self.stale |= scope.cluster.revision < self.revision;
+        self.revision = self.revision.max(scope.cluster.revision);
         let by_name = self.names.keys().filter_map(|name| scope.cluster.topic_named(name)).map(|topic| topic.id);
         let by_pattern = self.patterns.values().flat_map(|resolved| resolved.topics.iter().copied());
         let mut hash = Hash::default();

@@ -54,8 +54,9 @@ proptest! {
     }
 
     #[test]
-    fn a_group_round_trips(epoch: i32, assignment_epoch: i32, metadata_hash: u64, targets_hash: u64) {
-        let group = StoredConsumerGroup { epoch, assignment_epoch, metadata_hash, targets_hash };
+    fn a_group_round_trips(epochs: (i32, i32), metadata_hash: u64, revision: u64, targets_hash: u64) {
+        let (epoch, assignment_epoch) = epochs;
+        let group = StoredConsumerGroup { epoch, assignment_epoch, metadata_hash, revision, targets_hash };
         prop_assert_eq!(decode_consumer_group(&encode_consumer_group(&group))?, group);
     }
 

@@ -24,6 +24,19 @@ fn a_partition_is_given_when_its_owner_has_given_it_back() {
 }
 
 #[test]
+fn a_member_that_waits_for_others_asks_again_soon() {
+    let mut kit = two_members();
+    let waits = heartbeat(&mut kit, join("c")).unwrap();
+    assert_eq!((waits.assignment, waits.heartbeat_interval), (given(&[]), ms(500)));
+    assert_eq!(heartbeat(&mut kit, alive("a", 2)).unwrap().heartbeat_interval, ms(5_000));
+    answer(&mut kit, owning("a", 2, &[(1, &[0, 1])]));
+    answer(&mut kit, alive("b", 2));
+    answer(&mut kit, owning("b", 2, &[(1, &[3, 4])]));
+    assert_eq!(heartbeat(&mut kit, alive("c", 3)).unwrap().heartbeat_interval, ms(5_000));
+    assert_eq!(kit.state(), "Stable");
+}
+
+#[test]
 fn an_answer_that_was_lost_is_given_again() {
     let mut kit = two_members();
     assert_eq!(answer(&mut kit, join("c")), (3, given(&[])));

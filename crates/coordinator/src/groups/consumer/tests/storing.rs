@@ -74,6 +74,25 @@ fn topics_that_changed_while_nobody_owned_the_group_are_noticed() {
 }
 
 #[test]
+fn a_coordinator_that_is_behind_does_not_decide() {
+    let mut kit = kit();
+    let before = kit.cluster.clone();
+    kit.topic(2, "clicks", 1);
+    kit.cluster.revision = 7;
+    let both = ConsumerHeartbeat { subscribed_regex: Some("clicks".to_owned()), ..join("a") };
+    let all = given(&[(1, &[0, 1, 2, 3, 4, 5]), (2, &[0])]);
+    assert_eq!(answer(&mut kit, both), (1, all.clone()));
+    let now = std::mem::replace(&mut kit.cluster, before);
+    kit.cluster.revision = 6;
+    kit.reload();
+    assert_eq!(heartbeat(&mut kit, alive("a", 1)), Err(GroupError::LoadInProgress));
+    kit.cluster = now;
+    topics_changed(&mut kit);
+    assert_eq!(answer(&mut kit, alive("a", 1)), (1, all));
+    assert_eq!(describe(&mut kit).epoch, 1);
+}
+
+#[test]
 fn nothing_is_told_before_it_is_stored_but_what_is_known() {
     let mut kit = two_members();
     kit.away = true;
