@@ -143,7 +143,13 @@ fn downgraded(member: &Member, scope: &Scope<'_>) -> Option<classic::Member> {
         member.subscription.clone();
     let ClassicSide { session_timeout, protocols } = classic?;
     let version = protocols.first().and_then(|protocol| wire::version_of(&protocol.metadata)).unwrap_or_default();
-    let assignment: Bytes = assignment_bytes(&member.target, version, scope).ok()?;
+    // What it has, where Kafka puts its target: that is the same where no rebalance follows, and where one does the group may
+    // be upgraded again before it is over.
+    let mut held = member.current.assigned.clone();
+    for (topic, partitions) in &member.current.revoking {
+        held.entry(*topic).or_default().extend(partitions);
+    }
+    let assignment: Bytes = assignment_bytes(&held, version, scope).ok()?;
     let mut member = classic::Member::new(client_id, client_host, protocols);
     (member.instance_id, member.assignment) = (instance_id, assignment);
     (member.session_timeout, member.rebalance_timeout) = (session_timeout, rebalance_timeout);

@@ -313,6 +313,22 @@ fn a_static_member_comes_back_with_the_other_protocol() {
 }
 
 #[test]
+fn a_group_that_goes_to_and_fro_knows_what_members_still_read() {
+    let (mut kit, id) = mixed_group();
+    // It is to give back 5, and does not know it yet.
+    answer(&mut kit, join("c"));
+    assert_eq!(joins(&mut kit, classic(&id, &[(1, &[3, 4, 5])])).unwrap().generation, 2);
+    let before = described(&mut kit, &id);
+    assert_eq!((before.assignment, before.target), (list(&[(1, &[3, 4])]), list(&[(1, &[3, 4])])));
+    for leaving in ["a", "c"] {
+        answer(&mut kit, alive(leaving, -1));
+    }
+    assert!(is_classic(&kit));
+    assert_eq!(answer(&mut kit, join("d")).1, given(&[(1, &[0, 1, 2])]));
+    assert_eq!(described(&mut kit, &id).assignment, list(&[(1, &[3, 4, 5])]));
+}
+
+#[test]
 fn an_instance_that_another_classic_member_has_is_fenced() {
     let (mut kit, _) = mixed_group();
     let first = joins(&mut kit, as_instance(classic("", &[]), "x")).unwrap();
