@@ -3,6 +3,7 @@
 
 mod admin;
 mod classic;
+mod clients;
 mod consumer;
 mod offsets;
 mod statics;
