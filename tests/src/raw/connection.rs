@@ -94,14 +94,19 @@ impl Connection {
             End::Answered(frame) => frame,
             End::Closed => panic!("closed instead of an answer to request {key} version {version}"),
         };
-        let mut reader = Reader::new(&frame);
+        Self::body(key, version, correlation, &frame).to_vec()
+    }
+
+    /// The body of an answer's frame, without the length before it.
+    pub fn body(key: i16, version: i16, correlation: i32, frame: &[u8]) -> &[u8] {
+        let mut reader = Reader::new(frame);
         assert_eq!(reader.i32(), correlation, "answers come in the order of their requests");
         // ApiVersions answers with the oldest header always: its reader may not know more.
         if is_flexible(key, version) && key != 18 {
             reader.tags();
         }
         let rest = reader.remaining();
-        reader.raw(rest).to_vec()
+        reader.raw(rest)
     }
 
     pub fn write(&mut self, bytes: &[u8]) {

@@ -109,8 +109,11 @@ pub fn describe_groups(connection: &mut Connection, version: i16, groups: &[&str
     if version >= 3 {
         form = form.i8(0);
     }
-    let answer = connection.call(DESCRIBE.0, version, &form.end().writer());
-    let mut parts = Parts::new(DESCRIBE.0, version, &answer);
+    described(&connection.call(DESCRIBE.0, version, &form.end().writer()), version)
+}
+
+pub fn described(answer: &[u8], version: i16) -> Vec<Described> {
+    let mut parts = Parts::new(DESCRIBE.0, version, answer);
     if version >= 1 {
         parts.i32();
     }

@@ -148,12 +148,20 @@ pub fn synced(answer: &[u8], version: i16) -> Synced {
 }
 
 pub fn heartbeat(connection: &mut Connection, version: i16, who: &Identity) -> i16 {
+    beaten(&connection.call(HEARTBEAT.0, version, &heartbeat_body(version, who)), version)
+}
+
+pub fn heartbeat_body(version: i16, who: &Identity) -> Writer {
     let mut form = Form::new(HEARTBEAT.0, version).text(&who.group).i32(who.generation).text(&who.member);
     if version >= 3 {
         form = form.nullable(who.instance.as_deref());
     }
-    let answer = connection.call(HEARTBEAT.0, version, &form.end().writer());
-    let mut parts = Parts::new(HEARTBEAT.0, version, &answer);
+    form.end().writer()
+}
+
+/// The error of a Heartbeat's answer.
+pub fn beaten(answer: &[u8], version: i16) -> i16 {
+    let mut parts = Parts::new(HEARTBEAT.0, version, answer);
     if version >= 1 {
         parts.i32();
     }
