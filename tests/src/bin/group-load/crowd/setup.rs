@@ -20,8 +20,10 @@ pub(super) async fn classic(group: &str, carriers: &mut [Carrier], topic: &Topic
     let count = carriers.len();
     let joins = try_join_all(carriers.iter_mut().map(|(link, _)| introduce(link, group, topic))).await?;
     let (leader, followers) = carriers.split_first_mut().expect("a group has members");
+    // Who is in the first generation leads it, so the others come only then.
+    let first = join_once(&mut leader.0, &joins[0]).await?;
     let (led, followed) = try_join(
-        lead(&mut leader.0, &joins[0], count),
+        lead(&mut leader.0, &joins[0], first, count),
         try_join_all(followers.iter_mut().zip(&joins[1..]).map(|((link, _), join)| join_once(link, join))),
     )
     .await?;
@@ -64,9 +66,8 @@ async fn join_once(link: &mut Link, join: &Join) -> Result<Joined> {
     Ok(joined)
 }
 
-/// Joins first, and again when all the others wait for it.
-async fn lead(link: &mut Link, join: &Join, count: usize) -> Result<Joined> {
-    let mut joined = join_once(link, join).await?;
+/// Joins again when all the others wait for it.
+async fn lead(link: &mut Link, join: &Join, mut joined: Joined, count: usize) -> Result<Joined> {
     while joined.members.len() < count {
         let body = Form::new(DESCRIBE.0, DESCRIBE.1).list(Some(&[&join.group]), |form, group| form.text(group)).i8(0);
         let answer = link.call(DESCRIBE, &body.end().writer()).await?;
