@@ -22,12 +22,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     need_build_tools()?;
     let mut test = sh::cargo();
-    test.args(["test", "--package", "tidemark-tests", "--test", "e2e"]);
-    if args.kafka {
-        // Tidemark does not serve all of them yet.
-        test.args(["--test", "groups"]);
-    }
-    test.arg("--").args(&args.rest);
+    test.args(["test", "--package", "tidemark-tests", "--test", "e2e", "--test", "groups", "--"]).args(&args.rest);
     if let Some(bootstrap) = &args.bootstrap {
         return sh::run(test.env("TIDEMARK_E2E_BOOTSTRAP", bootstrap));
     }

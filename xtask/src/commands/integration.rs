@@ -38,10 +38,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     sh::step("the end-to-end suite on the four services");
     let suite = test("e2e", &[]);
+    sh::step("consumer groups on the four services");
+    let groups = test("groups", &[]);
     sh::step("the same services while things are killed and away");
     // One at a time: each has a cluster of its own, and two cores to run it on.
     let faults = test("faults", &["--ignored", "--test-threads=1"]);
-    let result = suite.and(faults);
+    let result = suite.and(groups).and(faults);
     if result.is_err() {
         print_logs(dir.path());
     }

@@ -182,12 +182,13 @@ fn check_name(call: &GroupCall) -> Result<(), GroupError> {
         | GroupRequest::DeleteOffsets(_)
         | GroupRequest::Describe
         | GroupRequest::DescribeConsumer
-        | GroupRequest::Delete => true,
+        | GroupRequest::Delete
+        // Has a code of its own for it.
+        | GroupRequest::ConsumerHeartbeat(_) => true,
         GroupRequest::Join(_)
         | GroupRequest::Sync(_)
         | GroupRequest::Heartbeat(_)
         | GroupRequest::Leave(_)
-        | GroupRequest::ConsumerHeartbeat(_)
         | GroupRequest::AlterConfigs { .. }
         | GroupRequest::DescribeConfigs => false,
     };
