@@ -30,9 +30,9 @@ const NEW_MEMBER_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
 /// What the members of a group may tell each other in all. Kafka stores a group in one record, of a megabyte at most.
 const MAX_GROUP_BYTES: usize = 32 << 20;
 
-/// What a member may tell, and be told: it has to fit into a transaction of the metadata store, as text. This is also
-/// where Kafka stops.
-const MAX_MEMBER_BYTES: usize = 1_000_000;
+/// What a member may tell, and be told: it has to fit into a transaction of the metadata store, as text, with its names.
+/// Kafka stops there too, at a megabyte for the whole group.
+const MAX_MEMBER_BYTES: usize = 950_000;
 
 /// Ids that were given out and did not come back yet. Kafka has no bound.
 const MAX_PENDING_MEMBERS: usize = 10_000;

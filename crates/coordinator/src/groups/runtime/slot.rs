@@ -26,6 +26,12 @@ use crate::store::{Operation, Snapshot};
 /// How often expired offsets are looked for. Kafka's `offsets.retention.check.interval.ms`.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
+/// A deadline that is seen this late was slept through, by the whole process or by a machine that was stopped.
+const OVERSLEPT: Duration = Duration::from_secs(1);
+
+/// How long members may then take to be heard: what they said meanwhile is still on its way.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Calls that are taken together: what they change is written together.
 const MAX_BATCH: usize = 256;
 
@@ -43,6 +49,8 @@ pub(super) struct Slot {
     revisions: watch::Receiver<Option<u64>>,
     sweep: Interval,
     wheel: Wheel,
+    /// Until then nobody is removed, after this task has overslept.
+    grace: Option<Instant>,
     answers: Answers,
     /// Answers that may be given once the ownership is confirmed.
     unconfirmed: Vec<(Ticket, Outcome)>,
@@ -89,6 +97,7 @@ impl Slot {
             cluster,
             sweep,
             wheel: Wheel::default(),
+            grace: None,
             answers: Answers::default(),
             unconfirmed: Vec::new(),
             jobs: FuturesUnordered::new(),
@@ -128,7 +137,8 @@ impl Slot {
     }
 
     async fn next(&mut self) -> Input {
-        let due = self.wheel.next().into_iter().chain(self.answers.next_out_of_patience()).min();
+        let deadline = self.wheel.next().map(|deadline| self.grace.map_or(deadline, |grace| deadline.max(grace)));
+        let due = deadline.into_iter().chain(self.answers.next_out_of_patience()).min();
         let lost = self.owned.lost();
         tokio::select! {
             biased;
@@ -149,6 +159,9 @@ impl Slot {
                 let _ = answer.send(listed);
             }
             Request::Drain(drained) => {
+                // Also those whose writes waited for others.
+                let changed = self.groups.iter().filter(|(_, hosted)| hosted.group.has_changes());
+                self.touched.extend(changed.map(|(id, _)| Arc::clone(id)));
                 self.flush(true);
                 self.requests.close();
                 let written: Vec<Ticket> = self.groups.values().flat_map(Hosted::waiting).collect();
@@ -190,6 +203,15 @@ impl Slot {
     fn due(&mut self) {
         let now = Instant::now();
         self.answers.give_up(now);
+        match self.grace {
+            Some(grace) if now < grace => return,
+            Some(_) => self.grace = None,
+            None if self.wheel.next().is_some_and(|deadline| now > deadline + OVERSLEPT) => {
+                self.grace = Some(now + GRACE);
+                return;
+            }
+            None => {}
+        }
         while let Some(id) = self.wheel.pop(now) {
             let Some(hosted) = self.groups.get_mut(&id) else { continue };
             hosted.armed = None;

@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use tidemark_model::group::{GroupAnswer, GroupRequest};
 use tidemark_model::{GroupCoordinator, GroupError, TopicPartition, route};
 
-use super::super::harness::{Store, with_a_journal};
+use super::super::harness::{Store, start, with_a_journal};
 use super::*;
 use crate::groups::kit::{commit_as, heartbeat};
 use crate::store::{Changes, Commit, Embedded, Entry, LeaseId, MetadataStore, Operation, Snapshot, StoreError, Txn};
@@ -127,6 +127,22 @@ async fn a_member_that_is_not_heard_is_removed_in_time() {
     tokio::time::sleep(Duration::from_secs(31)).await;
     let listed = service.list().await.unwrap();
     assert_eq!(listed[0].state, "Empty");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_slept_removes_nobody_who_could_not_be_heard() {
+    let store: Store = Arc::new(Embedded::in_memory().unwrap());
+    // Its slots stay its own all the while.
+    let service = start(&store, Settings { node_lease: Duration::from_secs(600), ..settings() });
+    let joined = stable(&service, "g").await;
+    // All deadlines are past at once, as after a stop of the process.
+    tokio::time::advance(Duration::from_secs(40)).await;
+    let beat = ask(&service, "g", heartbeat(&joined.member_id, joined.generation)).await;
+    assert_eq!(beat, Ok(GroupAnswer::Heartbeat));
+    // Who stays silent is removed all the same.
+    tokio::time::advance(Duration::from_secs(40)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(service.list().await.unwrap()[0].state, "Empty");
 }
 
 #[tokio::test(start_paused = true)]
