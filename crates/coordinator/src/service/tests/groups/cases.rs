@@ -5,7 +5,7 @@ use tidemark_model::group::{GroupAnswer, GroupRequest};
 use tidemark_model::{Coordinator, GroupCoordinator, GroupError, NodeId};
 use tokio_util::sync::CancellationToken;
 
-use super::super::harness::{Store, start_until, with_a_journal, within};
+use super::super::harness::{Store, open, start_until, with_a_journal, within};
 use super::*;
 use crate::groups::kit::{commit_as, heartbeat, leave};
 
@@ -24,7 +24,7 @@ pub(super) async fn a_stable_group_carries_on_with_the_next_coordinator(store: S
     let first_ends = CancellationToken::new();
     let first = start_until(&store, named("first"), first_ends.clone());
     within(first.ready()).await;
-    first.open_journal(NodeId(1), 7).await.unwrap();
+    open(&first, NodeId(1), 7).await.unwrap();
     let at = topic(&first, "orders").await;
     let joined = stable(&first, "g").await;
     let commit = GroupRequest::CommitOffsets(commit_as(&joined.member_id, joined.generation, &[(at, 41)]));
@@ -63,7 +63,7 @@ pub(super) async fn offsets_of_a_deleted_topic_go_away(store: Store) {
     let first_ends = CancellationToken::new();
     let first = start_until(&store, named("first"), first_ends.clone());
     within(first.ready()).await;
-    first.open_journal(NodeId(1), 7).await.unwrap();
+    open(&first, NodeId(1), 7).await.unwrap();
     let (gone, kept) = (topic(&first, "gone").await, topic(&first, "kept").await);
     ask(&first, "g", kit::commit(&[(gone, 1), (kept, 2)])).await.unwrap();
     first.delete_topics(vec![TopicRef::Id(gone.topic)]).await.remove(0).unwrap();
