@@ -1,6 +1,5 @@
-//! Keeps the state up to date with the store, and the store's history short.
+//! Keeps the state up to date with the store.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,16 +7,11 @@ use futures::StreamExt;
 
 use crate::error::Error;
 use crate::metrics;
-use crate::nodes;
-use crate::records::{Compaction, decode_compaction, encode_compaction};
 use crate::service::{Shared, Status};
-use crate::store::{Commit, Snapshot, StoreError, Txn};
+use crate::store::{Snapshot, StoreError, Txn};
 
 /// How long to wait after the store could not be read.
 const RETRY: Duration = Duration::from_millis(500);
-
-/// How much history the store keeps at least: a coordinator that was cut off for less goes on where it was.
-const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Loads the state and follows it until the process ends. Returns only what makes this coordinator useless.
 pub(crate) async fn follow(shared: &Shared) -> Error {
@@ -77,44 +71,4 @@ async fn cluster_id(shared: &Shared) -> Result<String, Error> {
         // Whoever is first, the next look finds it.
         let _ = shared.store.commit(Txn::new().if_absent(&key).put(&key, Bytes::from(new))).await?;
     }
-}
-
-/// Has the store forget its history, and brokers that are gone, now and then. One of the coordinators does it.
-///
-/// The record of it is part of the state: writing it first moves every watch above what is forgotten, also when
-/// nothing else has changed in the state for long.
-pub(crate) async fn compact(shared: &Shared) {
-    let (mut last, mut away) = (None, BTreeSet::new());
-    loop {
-        tokio::time::sleep(COMPACTION_INTERVAL).await;
-        if !shared.loaded() {
-            continue;
-        }
-        let done = async {
-            last = compact_once(shared, last).await?;
-            nodes::sweep(shared, &mut away).await
-        };
-        if let Err(error) = done.await {
-            tracing::warn!(%error, "cannot compact the store");
-        }
-    }
-}
-
-/// Forgets what the record before this one said, unless another coordinator has written it since `last`. Returns the
-/// revision of the record as it is now.
-pub(crate) async fn compact_once(shared: &Shared, last: Option<u64>) -> Result<Option<u64>, StoreError> {
-    let key = shared.keys.compaction();
-    let entry = shared.store.get(&key).await?;
-    let seen = entry.as_ref().map(|entry| entry.revision);
-    if seen.is_some() && seen != last {
-        return Ok(seen);
-    }
-    let value = Compaction { revision: shared.state.revision().unwrap_or(0) };
-    let txn = Txn::new().if_still(&key, entry.as_ref()).put(&key, encode_compaction(value));
-    let Commit::Done(written) = shared.store.commit(txn).await? else { return Ok(seen) };
-    let before = entry.as_ref().and_then(|entry| decode_compaction(&entry.value).ok());
-    if let Some(Compaction { revision }) = before.filter(|before| before.revision > 0) {
-        shared.store.compact(revision).await?;
-    }
-    Ok(Some(written))
 }

@@ -14,6 +14,7 @@ mod error;
 mod follow;
 mod groups;
 mod journals;
+mod maintenance;
 mod metrics;
 mod nodes;
 mod placement;

@@ -90,3 +90,20 @@ pub(crate) fn group_answered(request: &'static str, error: Option<&GroupError>) 
 pub(crate) fn groups_loaded(groups: usize) {
     counter!("tidemark_coordinator_groups_loaded_total").increment(groups as u64);
 }
+
+/// The metadata store's file has so many bytes, and uses so many of them.
+pub(crate) fn store_used(file: u64, used: u64) {
+    gauge!("tidemark_coordinator_store_file_size").set(file as f64);
+    gauge!("tidemark_coordinator_store_used_size").set(used as f64);
+}
+
+/// The metadata store's history was forgotten.
+pub(crate) fn store_compacted() {
+    counter!("tidemark_coordinator_store_compactions_total").increment(1);
+}
+
+/// The metadata store's files were made smaller.
+pub(crate) fn store_defragmented(given_back: u64) {
+    counter!("tidemark_coordinator_store_defragmentations_total").increment(1);
+    counter!("tidemark_coordinator_store_given_back_total").increment(given_back);
+}

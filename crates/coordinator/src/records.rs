@@ -14,6 +14,7 @@
 //! | `topic-names/<name, . as _>` | [`TopicName`] | |
 //! | `node-names/<role>/<name>` | [`NodeName`] | |
 //! | `counters/<what>` | the next number, decimal text | |
+//! | `defragmentation` | that a coordinator defragments the store | its own |
 //! | `groups/<slot>/<group>/classic` | a group of the classic protocol | |
 //! | `groups/<slot>/<group>/classic-members/<id>` | a member of it | |
 //! | `groups/<slot>/<group>/consumer` | a consumer group (KIP-848) | |
@@ -110,6 +111,10 @@ impl Keys {
 
     pub(crate) fn compaction(&self) -> String {
         format!("{}compaction", self.state)
+    }
+
+    pub(crate) fn defragmentation(&self) -> String {
+        format!("{}defragmentation", self.root)
     }
 
     /// Kafka's metric names make `.` of `_`, so two topics may not differ only in that: they share a key here.

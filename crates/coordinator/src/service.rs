@@ -25,7 +25,7 @@ use crate::records::Keys;
 use crate::slots::{self, SlotUser};
 use crate::state::State;
 use crate::store::{LeaseId, MetadataStore};
-use crate::{counters, follow, journals, metrics, nodes, topics};
+use crate::{counters, follow, journals, maintenance, metrics, nodes, topics};
 
 /// How often a conditional transaction is tried before the caller is told to try again later.
 pub(crate) const ATTEMPTS: usize = 10;
@@ -109,7 +109,7 @@ impl Service {
                 error = follow::follow(&following) => Err(error),
                 // Ends only after the shutdown.
                 ended = slots::run(&following, user) => ended,
-                () = follow::compact(&following) => Ok(()),
+                () = maintenance::maintain(&following) => Ok(()),
             };
             if let Err(error) = ended {
                 following.status.send_replace(Status::Failed(error));

@@ -140,20 +140,6 @@ impl Owned {
     }
 }
 
-/// Slots that hold nothing.
-pub(crate) struct Unused;
-
-#[async_trait]
-impl SlotUser for Unused {
-    fn loading(&self, _slot: SlotId) {}
-
-    fn acquired(&self, _owned: Owned, _stored: Snapshot) {}
-
-    fn lost(&self, _slot: SlotId) {}
-
-    async fn drain(&self, _slot: SlotId) {}
-}
-
 impl fmt::Debug for Owned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Owned").field(&self.holding.slot).finish()

@@ -117,4 +117,25 @@ pub trait MetadataStore: Debug + Send + Sync {
 
     /// Forgets the history up to and including `revision`. What is stored stays.
     async fn compact(&self, revision: u64) -> Result<(), StoreError>;
+
+    /// The bytes of its file. A store that keeps no history in a file need not know.
+    async fn usage(&self) -> Result<Usage, StoreError> {
+        Ok(Usage::default())
+    }
+
+    /// Gives back to the file system what is free in its files, one after another, where that is more than `least` bytes
+    /// and more than half of the file. Returns the bytes that were given back.
+    ///
+    /// A member of etcd answers nothing meanwhile, so that none begins unless all answer.
+    async fn defragment(&self, _least: u64) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+/// The bytes of a store's file; of several, of the largest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub file: u64,
+    /// What is stored, and the history that is not forgotten yet.
+    pub used: u64,
 }

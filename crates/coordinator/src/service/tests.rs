@@ -3,6 +3,7 @@
 mod groups;
 mod harness;
 mod journals;
+mod maintenance;
 mod nodes;
 mod outage;
 mod slots;

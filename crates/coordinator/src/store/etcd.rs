@@ -1,5 +1,6 @@
 //! The metadata store in etcd. The only user of `etcd-client`.
 
+mod maintenance;
 mod watch;
 
 use std::future::Future;
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use etcd_client::{Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, KeyValue, PutOptions, TxnOp};
 use futures::stream::BoxStream;
 
-use super::{Changes, Commit, Condition, Entry, LeaseId, MetadataStore, Operation, Snapshot, StoreError, Txn};
+use super::{Changes, Commit, Condition, Entry, LeaseId, MetadataStore, Operation, Snapshot, StoreError, Txn, Usage};
 
 /// How long a request may take. Longer than an election of etcd (about a second), shorter than a node's lease.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
@@ -52,28 +53,20 @@ impl std::fmt::Debug for EtcdOptions {
 
 pub struct Etcd {
     client: Client,
-    endpoints: Vec<String>,
+    options: EtcdOptions,
 }
 
 impl std::fmt::Debug for Etcd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Etcd").field("endpoints", &self.endpoints).finish_non_exhaustive()
+        f.debug_struct("Etcd").field("endpoints", &self.options.endpoints).finish_non_exhaustive()
     }
 }
 
 impl Etcd {
     /// Prepares the connections. Without a user, succeeds also while etcd cannot be reached.
     pub async fn connect(options: EtcdOptions) -> Result<Self, StoreError> {
-        let mut connect = ConnectOptions::new()
-            .with_connect_timeout(CONNECT_DEADLINE)
-            .with_keep_alive(PING_INTERVAL, PING_DEADLINE)
-            .with_keep_alive_while_idle(true)
-            .with_require_leader(true);
-        if let Some((user, password)) = &options.user {
-            connect = connect.with_user(user, password).with_auto_token_refresh(true);
-        }
-        let client = deadline(Client::connect(&options.endpoints, Some(connect))).await?;
-        Ok(Self { client, endpoints: options.endpoints })
+        let client = connect(&options.endpoints, &options).await?;
+        Ok(Self { client, options })
     }
 
     /// One attempt at [`MetadataStore::range`]; none when its revision was compacted meanwhile.
@@ -171,6 +164,27 @@ impl MetadataStore for Etcd {
             Err(error) => Err(error),
         }
     }
+
+    async fn usage(&self) -> Result<Usage, StoreError> {
+        maintenance::usage(&self.client).await
+    }
+
+    async fn defragment(&self, least: u64) -> Result<u64, StoreError> {
+        Box::pin(maintenance::defragment(&self.options, least)).await
+    }
+}
+
+/// A client of some of the members.
+async fn connect(endpoints: &[String], options: &EtcdOptions) -> Result<Client, StoreError> {
+    let mut connect = ConnectOptions::new()
+        .with_connect_timeout(CONNECT_DEADLINE)
+        .with_keep_alive(PING_INTERVAL, PING_DEADLINE)
+        .with_keep_alive_while_idle(true)
+        .with_require_leader(true);
+    if let Some((user, password)) = &options.user {
+        connect = connect.with_user(user, password).with_auto_token_refresh(true);
+    }
+    deadline(Client::connect(endpoints, Some(connect))).await
 }
 
 impl Operation {

@@ -19,7 +19,7 @@ mod cases {
     use tidemark_model::{Coordinator, CoordinatorError, NodeId, Role};
 
     use super::super::harness::*;
-    use crate::follow::compact_once;
+    use crate::maintenance::compact_once;
     use crate::nodes::sweep;
     use crate::store::LeaseId;
 

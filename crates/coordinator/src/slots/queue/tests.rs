@@ -15,6 +15,8 @@ const LANES: u32 = 4;
 
 type Answer = oneshot::Receiver<Result<(), NotWritten>>;
 
+type Puts = BTreeMap<String, Bytes>;
+
 /// What happens next.
 #[derive(Debug, Clone)]
 enum Step {
@@ -59,7 +61,7 @@ struct World {
     strays: Vec<Txn>,
     stolen: Vec<u32>,
     /// By slot: the writes, with what each put.
-    writes: BTreeMap<u32, Vec<(Answer, BTreeMap<String, Bytes>)>>,
+    writes: BTreeMap<u32, Vec<(Answer, Puts)>>,
     pushed: u64,
 }
 
