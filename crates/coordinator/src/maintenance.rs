@@ -93,8 +93,8 @@ impl Upkeep {
     }
 }
 
-/// Forgets what the record before this one said, unless another coordinator has written it since `last`. Returns the
-/// revision of the record as it is now.
+/// Forgets what came before the record of the last compaction, unless another coordinator has written it since `last`, and
+/// writes it anew. Returns the revision of the record as it is now.
 pub(crate) async fn compact_once(shared: &Shared, last: Option<u64>) -> Result<Option<u64>, StoreError> {
     let key = shared.keys.compaction();
     let entry = shared.store.get(&key).await?;
@@ -105,9 +105,9 @@ pub(crate) async fn compact_once(shared: &Shared, last: Option<u64>) -> Result<O
     let value = Compaction { revision: shared.state.revision().unwrap_or(0) };
     let txn = Txn::new().if_still(&key, entry.as_ref()).put(&key, encode_compaction(value));
     let Commit::Done(written) = shared.store.commit(txn).await? else { return Ok(seen) };
-    let before = entry.as_ref().and_then(|entry| decode_compaction(&entry.value).ok());
-    if let Some(Compaction { revision }) = before.filter(|before| before.revision > 0) {
-        shared.store.compact(revision).await?;
+    // What a newer version wrote there may mean something else.
+    if let Some(before) = entry.filter(|entry| decode_compaction(&entry.value).is_ok()) {
+        shared.store.compact(before.revision).await?;
         metrics::store_compacted();
     }
     Ok(Some(written))

@@ -25,13 +25,13 @@ async fn history_is_forgotten_by_what_was_written_and_what_is_free_is_given_back
     let (mut one, mut other) = (Upkeep::new(8 * MIB, 16 * MIB), Upkeep::new(8 * MIB, u64::MAX));
     let mut most = 0;
     // In real time, and far less than what any interval takes.
-    for _ in 0..12 {
+    for _ in 0..20 {
         write(&store, 8).await;
         one.look(&a.shared).await.unwrap();
         other.look(&b.shared).await.unwrap();
         most = most.max(store.usage().await.unwrap().file);
     }
-    assert!(most < 64 * MIB, "96 MiB were written, and the file has {}", most / MIB);
+    assert!(most < 96 * MIB, "160 MiB were written, and the file has {}", most / MIB);
 
     // A burst that nobody looks after.
     write(&store, 64).await;

@@ -1,6 +1,7 @@
 //! Slots over coordinators that come, go, stop and wake up.
 
 mod cases;
+mod etcd;
 mod kit;
 
 use super::on_both;

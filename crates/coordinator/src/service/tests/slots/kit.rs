@@ -37,14 +37,8 @@ impl Member {
         let settings = Settings { address: format!("{name}:1"), name, ..settings };
         let (user, shutdown) = (Arc::new(Recorder::default()), CancellationToken::new());
         let entropy = Arc::new(Seeded(AtomicU64::new(seed << 32)));
-        let service = Service::start_with(
-            Arc::clone(store),
-            settings,
-            Arc::new(tidemark_runtime::SystemClock),
-            entropy,
-            shutdown.clone(),
-            Arc::clone(&user) as _,
-        );
+        let service =
+            Service::start_with(Arc::clone(store), settings, entropy, shutdown.clone(), Arc::clone(&user) as _);
         Self { service, user, shutdown }
     }
 
