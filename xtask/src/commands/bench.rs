@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: Apache Kafka 4.2 and Tidemark in one run, on one disk, by turns, with one client.
 
+mod groups;
 mod measure;
 mod raw_disk;
 mod system;
@@ -31,7 +32,10 @@ pub(super) const TIDEMARK_PACKAGES: [&str; 10] = [
 ];
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// How often each system is measured; the table has the medians.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
@@ -58,7 +62,16 @@ pub(crate) struct Args {
     dir: Option<PathBuf>,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Groups instead of records: thousands of members on one coordinator, their commits, and how long a rebalance takes.
+    Groups(groups::Args),
+}
+
 pub(crate) fn run(args: &Args) -> Result<()> {
+    if let Some(What::Groups(args)) = &args.what {
+        return groups::run(args);
+    }
     need_build_tools()?;
     sh::step("build");
     sh::run(sh::cargo().args(["build", "--release", "--package", "tidemark-tests", "--bin", "bench-client"]))?;

@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             let share = options.partitions as usize / members;
             counts.iter().take(members).all(|count| {
                 let count = *count.lock().expect("no holder panics");
-                count == share || (count == share + 1 && options.partitions as usize % members > 0)
+                count == share || (count == share + 1 && !(options.partitions as usize).is_multiple_of(members))
             })
         };
         for number in 0..all - 1 {

@@ -93,6 +93,14 @@ impl System {
         self.usages().iter().map(|usage| usage.peak_resident_bytes as f64).sum()
     }
 
+    /// Where clients of etcd connect, where there is one.
+    pub(super) fn etcd(&self) -> Option<&str> {
+        match self {
+            Self::Services(services, _) => Some(&services.etcd.address),
+            Self::Kafka(_) | Self::Standalone(_) => None,
+        }
+    }
+
     pub(super) fn log(&self) -> String {
         match self {
             Self::Kafka(kafka) => kafka.process.log(),

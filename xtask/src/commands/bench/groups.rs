@@ -1,0 +1,119 @@
+//! `cargo xtask bench groups`: one coordinator with thousands of members, and one group that rebalances, on Apache Kafka
+//! 4.2 and on Tidemark in the same run.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use xtask::sh;
+
+use super::system::{Kind, System};
+use super::table::Results;
+use super::{TIDEMARK_PACKAGES, need_build_tools};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Groups of each protocol, with ten members each.
+    #[arg(long, default_value_t = 1000)]
+    groups: usize,
+    /// Of the members of the classic groups, all together.
+    #[arg(long, default_value_t = 10_000)]
+    commits_per_second: u32,
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
+    /// How often the tenth member comes.
+    #[arg(long, default_value_t = 10)]
+    rounds: usize,
+    /// The profile everything is built with.
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// Only these systems.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::Kafka, Kind::Services])]
+    only: Vec<Kind>,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    need_build_tools()?;
+    sh::step("build");
+    let build = || {
+        let mut cargo = sh::cargo();
+        cargo.args(["build", "--profile", &args.profile]);
+        cargo
+    };
+    sh::run(build().args(["--package", "tidemark-tests", "--bin", "group-load"]))?;
+    if args.only.iter().any(|kind| *kind != Kind::Kafka) {
+        sh::run(build().arg("--bins").args(TIDEMARK_PACKAGES))?;
+    }
+    // Cargo keeps what `dev` builds in `debug`.
+    let binaries = sh::target_dir().join(if args.profile == "dev" { "debug" } else { &args.profile });
+    let mut results = Results::default();
+    let mut failed = Vec::new();
+    for kind in &args.only {
+        sh::step(&kind.to_string());
+        let dir = tempfile::Builder::new().prefix("tidemark-bench-").tempdir()?;
+        let system = System::start(*kind, &binaries, dir.path())?;
+        let load = |arguments: &[&str]| {
+            let mut load = Command::new(binaries.join("group-load"));
+            sh::quietly(load.env("TIDEMARK_E2E_BOOTSTRAP", system.bootstrap()).args(arguments))
+        };
+        if let Err(error) = measure(args, *kind, &system, &load, &mut results) {
+            eprintln!("{kind}: FAILED: {error:#}\n{}", sh::last_lines(&system.log(), 40));
+            results.note(format!("{kind} failed after what the table has: {error}"));
+            failed.push(*kind);
+        }
+    }
+    results.note(format!(
+        "{} groups of each protocol with 10 members each, heartbeats every 3 s (classic) and 5 s (KIP-848), {} commits/s of the \
+         classic members, for {} s; latencies from when a request was due. The rebalance: 10th member of 900 partitions, {} \
+         times, members that ask every 10 ms. Client and servers share {} cores.",
+        args.groups,
+        args.commits_per_second,
+        args.seconds,
+        args.rounds,
+        std::thread::available_parallelism()?,
+    ));
+    println!("{}", results.markdown());
+    if failed.is_empty() { Ok(()) } else { bail!("not everything could be measured") }
+}
+
+fn measure(
+    args: &Args,
+    kind: Kind,
+    system: &System,
+    load: &dyn Fn(&[&str]) -> Result<String>,
+    results: &mut Results,
+) -> Result<()> {
+    let mut add = |row: &str, output: &str, name: &str, divisor: f64| {
+        let value = output.lines().find_map(|line| line.split_once('=').filter(|(key, _)| *key == name));
+        if let Some(value) = value.and_then(|(_, value)| value.parse::<f64>().ok()) {
+            eprintln!("{row}: {:.2}", value / divisor);
+            results.add(kind, row, value / divisor);
+        }
+    };
+    for (protocol, label) in [("classic", "classic"), ("consumer", "KIP-848")] {
+        let output = load(&["rebalance", "--protocol", protocol, "--rounds", &args.rounds.to_string()])?;
+        add(&format!("rebalance {label}, p50 ms"), &output, "rebalance_p50_us", 1e3);
+        add(&format!("rebalance {label}, p99 ms"), &output, "rebalance_p99_us", 1e3);
+    }
+    let (groups, commits) = (args.groups.to_string(), args.commits_per_second.to_string());
+    let seconds = args.seconds.to_string();
+    let mut crowd = vec!["crowd", "--groups", &groups, "--commits-per-second", &commits, "--seconds", &seconds];
+    if let Some(etcd) = system.etcd() {
+        crowd.extend(["--etcd", etcd]);
+    }
+    let before = system.cpu();
+    let output = load(&crowd)?;
+    let cpu = system.cpu().saturating_sub(before).as_secs_f64();
+    let of_run = args.seconds as f64;
+    add("setup of all groups, s", &output, "setup_ms", 1e3);
+    add("heartbeats/s", &output, "heartbeat_count", of_run);
+    add("heartbeat p50, ms", &output, "heartbeat_p50_us", 1e3);
+    add("heartbeat p99, ms", &output, "heartbeat_p99_us", 1e3);
+    add("commits/s", &output, "commit_count", of_run);
+    add("commit p50, ms", &output, "commit_p50_us", 1e3);
+    add("commit p99, ms", &output, "commit_p99_us", 1e3);
+    add("one etcd put meanwhile p50, ms", &output, "etcd_put_p50_us", 1e3);
+    add("one etcd put meanwhile p99, ms", &output, "etcd_put_p99_us", 1e3);
+    add("etcd transactions/s", &output, "etcd_txn_per_s", 1.0);
+    results.add(kind, "server CPU-s, setup included", cpu);
+    Ok(())
+}
