@@ -12,6 +12,7 @@ mod locate;
 mod metrics;
 mod offsets;
 mod produce;
+mod recompress;
 mod service;
 mod tail;
 #[cfg(test)]

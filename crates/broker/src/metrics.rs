@@ -40,3 +40,10 @@ pub(crate) fn cold_block_fetched(bytes: usize, seconds: f64) {
 pub(crate) fn cold_block_corrupt() {
     counter!("tidemark_broker_cold_corrupt_blocks_total").increment(1);
 }
+
+/// A batch was compressed again, as its topic wants it.
+pub(crate) fn batch_recompressed(from: usize, to: usize) {
+    counter!("tidemark_broker_recompressed_batches_total").increment(1);
+    counter!("tidemark_broker_recompressed_from_bytes_total").increment(from as u64);
+    counter!("tidemark_broker_recompressed_to_bytes_total").increment(to as u64);
+}

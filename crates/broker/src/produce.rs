@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::FutureExt as _;
-use futures::future::{BoxFuture, join_all};
+use futures::future::{BoxFuture, join, join_all};
 use tidemark_model::broker::ProduceRequest;
 use tidemark_model::route::Route;
 use tidemark_model::storage::{Append, AppendRequest, Appended};
@@ -13,11 +13,12 @@ use tidemark_model::topic_config::TimestampType;
 use tidemark_model::{
     Batch, BrokerError, Clock, ClusterState, JournalId, NodeId, Storage, StorageError, TopicPartition, topic_config,
 };
-use tidemark_wire::batch::{BatchRules, validate};
+use tidemark_wire::batch::{BatchRules, Compression, validate};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::locate::Locator;
 use crate::metrics;
+use crate::recompress::{self, Job, Recompress};
 
 /// Requests that may wait for this broker's cluster state to reach the gateway's. It is behind for milliseconds after
 /// a topic was created; more than this waiting means that it is cut off.
@@ -38,11 +39,12 @@ struct Forward {
     broker: NodeId,
     locator: Locator,
     clock: Arc<dyn Clock>,
+    recompress: Recompress,
 }
 
 impl Produce {
     pub(crate) fn start(broker: NodeId, locator: Locator, clock: Arc<dyn Clock>) -> Self {
-        let forward = Forward { broker, locator, clock };
+        let forward = Forward { broker, locator, clock, recompress: Recompress::new() };
         let in_line = Arc::new(AtomicUsize::new(0));
         let (line, waiting) = mpsc::channel(WAITING);
         tokio::spawn(stand_in_line(forward.clone(), in_line.clone(), waiting));
@@ -86,6 +88,14 @@ async fn stand_in_line(
     }
 }
 
+/// A batch that may be appended.
+struct Checked {
+    batch: Batch,
+    /// How its topic wants it compressed, when it is not.
+    compression: Option<Compression>,
+    max_message_bytes: usize,
+}
+
 /// What goes to one journal, and where its answers belong.
 struct Group {
     storage: Arc<dyn Storage>,
@@ -103,6 +113,7 @@ impl Forward {
         let now_ms = self.clock.now_ms();
         let mut answers: Answers = Vec::with_capacity(partitions.len());
         let mut groups: BTreeMap<JournalId, Group> = BTreeMap::new();
+        let mut later = Vec::new();
         for (place, produced) in partitions.into_iter().enumerate() {
             let located = self.locator.locate(state, produced.partition);
             let checked = located.and_then(|located| {
@@ -110,17 +121,27 @@ impl Forward {
                 Ok((located, batch))
             });
             match checked {
-                Ok((located, batch)) => {
-                    metrics::batch_accepted(batch.wire_len());
+                Ok((located, checked)) => {
+                    metrics::batch_accepted(checked.batch.wire_len());
+                    // Stands only if the leader answers fewer appends than it was sent.
+                    answers.push(Err(StorageError::Unavailable("no answer from the journal's leader".into()).into()));
+                    let Checked { batch, compression, max_message_bytes } = checked;
+                    let partition = produced.partition;
+                    if compression.is_some() || self.recompress.is_busy(partition) {
+                        let (storage, journal) = (located.storage, located.journal);
+                        let request = AppendRequest { journal, route, acks, timeout, appends: Vec::new() };
+                        let job = Job { storage, request, partition, batch, compression, max_message_bytes };
+                        let answer = self.recompress.append(job);
+                        later.push(async move { (place, answer.await) });
+                        continue;
+                    }
                     let group = groups.entry(located.journal).or_insert_with(|| Group {
                         storage: located.storage,
                         appends: Vec::new(),
                         places: Vec::new(),
                     });
                     group.places.push(place);
-                    group.appends.push(Append { partition: produced.partition, batch });
-                    // Stands only if the leader answers fewer appends than it was sent.
-                    answers.push(Err(StorageError::Unavailable("no answer from the journal's leader".into()).into()));
+                    group.appends.push(Append { partition, batch });
                 }
                 Err(error) => answers.push(Err(error)),
             }
@@ -133,7 +154,11 @@ impl Forward {
             })
             .collect();
         let answered = async move {
-            for (places, results) in join_all(sent).await {
+            let (sent, later) = join(join_all(sent), join_all(later)).await;
+            for (place, result) in later {
+                answers[place] = result;
+            }
+            for (places, results) in sent {
                 for (place, result) in places.into_iter().zip(results) {
                     answers[place] = result.map_err(Into::into);
                 }
@@ -150,7 +175,7 @@ impl Forward {
         at: TopicPartition,
         records: bytes::Bytes,
         now_ms: i64,
-    ) -> Result<Batch, BrokerError> {
+    ) -> Result<Checked, BrokerError> {
         let topic = state.topic(at.topic).ok_or(StorageError::UnknownPartition(at))?;
         let config = topic_config::effective(&topic.configs);
         let rules = BatchRules {
@@ -160,10 +185,12 @@ impl Forward {
             timestamp_before_max_ms: config.message_timestamp_before_max_ms(),
             timestamp_after_max_ms: config.message_timestamp_after_max_ms(),
         };
-        validate(records, &rules).map_err(|rejected| {
+        let batch = validate(records, &rules).map_err(|rejected| {
             metrics::batch_rejected();
             tracing::debug!(topic = %topic.name, partition = at.partition, %rejected, "batch refused");
             BrokerError::Rejected { fault: rejected.fault, message: rejected.message }
-        })
+        })?;
+        let compression = recompress::wanted(config, &batch);
+        Ok(Checked { batch, compression, max_message_bytes: rules.max_message_bytes })
     }
 }

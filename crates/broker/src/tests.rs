@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tidemark_model::broker::{BatchFault, FetchPartition, FetchRequest, Isolation, ProducePartition, ProduceRequest};
 use tidemark_model::storage::{Acks, TailCommand};
 use tidemark_model::{
@@ -13,6 +14,7 @@ use tidemark_model::{
     Storage, StorageError, Topic, TopicId, TopicPartition,
 };
 use tidemark_segment::Bucket;
+use tidemark_wire::batch::{BatchBuilder, Codec, Compression, codec, recompressed};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -239,6 +241,50 @@ async fn produce_waits_for_the_cluster_state_and_keeps_its_order() {
     cluster.view.send_replace(Arc::new(state(2, 3, 1)));
     assert!(ahead.await[0].is_ok() && after.await[0].is_ok());
     assert_eq!(cluster.log.appended(), [at(2), at(0)], "the second call did not overtake the first");
+}
+
+/// The state with `compression.type` of the topic set.
+fn compressing(revision: u64, codec: &str) -> ClusterState {
+    let mut state = state(revision, 2, 1);
+    let mut topic = Topic::clone(state.topic(at(0).topic).unwrap());
+    topic.configs = [("compression.type".to_owned(), codec.to_owned())].into();
+    state.upsert(Record::Topic(topic));
+    state
+}
+
+#[tokio::test]
+async fn batches_are_compressed_as_their_topic_wants_and_keep_their_order() {
+    let cluster = cluster().await;
+    cluster.view.send_replace(Arc::new(compressing(2, "zstd")));
+    let of = |revision, partition, value: &str| {
+        let batch = BatchBuilder::new().timestamp(1_000_000).record(None, Some(value.as_bytes())).build();
+        let mut wire = BytesMut::from(&batch.prefix()[..]);
+        wire.extend_from_slice(batch.body());
+        let partitions = vec![ProducePartition { partition: at(partition), records: wire.freeze() }];
+        ProduceRequest { partitions, ..produce(revision, partition) }
+    };
+    // Long ones first, which take longer; and at the end one that is not compressed any more.
+    let values: Vec<String> = (0..20).map(|n| format!("{n}").repeat(1 + 100_000 / (n + 1))).collect();
+    let mut calls: Vec<_> = values.iter().map(|value| cluster.broker.produce(of(2, 0, value))).collect();
+    cluster.view.send_replace(Arc::new(compressing(3, "producer")));
+    calls.push(cluster.broker.produce(of(3, 0, "the last")));
+    for (n, call) in calls.into_iter().enumerate() {
+        assert_eq!(call.await[0].as_ref().unwrap().base_offset, n as i64);
+    }
+    let batches = cluster.log.batches(at(0));
+    assert_eq!(batches.len(), 21);
+    for (batch, value) in batches.iter().zip(values.iter().map(String::as_str).chain(["the last"])) {
+        let expected = if value == "the last" { Codec::None } else { Codec::Zstd };
+        assert_eq!(codec(batch), Some(expected));
+        let plain = recompressed(batch, Compression::None, 1 << 30).unwrap();
+        let record = tidemark_wire::batch::records(&plain).next().unwrap().unwrap();
+        assert_eq!(record.value.as_deref(), Some(value.as_bytes()));
+    }
+    // What cannot be read is refused, and stops nobody.
+    cluster.view.send_replace(Arc::new(compressing(4, "gzip")));
+    let refused = cluster.broker.produce(ProduceRequest { revision: 4, ..produce(4, 0) }).await;
+    assert!(matches!(refused[0], Err(BrokerError::Rejected { fault: BatchFault::InvalidRecord, .. })), "{refused:?}");
+    assert_eq!(cluster.broker.produce(of(4, 0, "fine")).await[0].as_ref().unwrap().base_offset, 21);
 }
 
 #[tokio::test(start_paused = true)]

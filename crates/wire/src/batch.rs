@@ -1,5 +1,5 @@
-//! Whether what a producer sent may be appended, judged by the batch's header and checksum alone: the records are never
-//! decompressed nor looked at one by one.
+//! Whether what a producer sent may be appended, judged by the batch's header and checksum alone: the records are not
+//! decompressed nor looked at one by one, but by [`recompressed`] for topics that ask for a codec of their own.
 //!
 //! The rules and their error codes are Kafka 4.2's (`ProduceRequest.validateRecords`, `UnifiedLog`, `LogValidator`), but
 //! for what follows from not looking at records and from keeping a batch byte for byte:
@@ -10,12 +10,14 @@
 //! - a codec that does not exist is UNSUPPORTED_COMPRESSION_TYPE, where Kafka answers UNKNOWN_SERVER_ERROR.
 
 mod builder;
+mod compression;
 mod records;
 #[cfg(test)]
 mod tests;
 
 pub use builder::BatchBuilder;
 use bytes::Bytes;
+pub use compression::{Compression, decompressed, recompressed};
 pub use records::{BadRecord, Record, Records, records};
 use tidemark_model::batch::HEADER_LEN;
 use tidemark_model::broker::BatchFault;

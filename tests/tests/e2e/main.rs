@@ -3,6 +3,7 @@
 
 mod batches;
 mod busy;
+mod compression;
 mod configs;
 mod deletion;
 mod fetch;

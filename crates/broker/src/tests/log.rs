@@ -121,6 +121,10 @@ impl Log {
         self.state.lock().unwrap().commands.clone()
     }
 
+    pub(super) fn batches(&self, at: TopicPartition) -> Vec<Batch> {
+        self.state.lock().unwrap().from(at, 0)
+    }
+
     pub(super) fn raise_epoch(&self, epoch: i32) {
         self.state.lock().unwrap().epoch = epoch;
     }

@@ -2,7 +2,7 @@ use std::io::Write;
 
 use bytes::{BufMut, BytesMut};
 use proptest::prelude::*;
-use tidemark_model::batch::LOG_OVERHEAD;
+use tidemark_model::batch::{HEADER_LEN, LOG_OVERHEAD, PREFIX_LEN};
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn compress(codec: i16, records: &[u8]) -> Vec<u8> {
             out.finish().unwrap()
         }
         2 => {
-            let mut out = [&XERIAL_MAGIC[..], &[0, 0, 0, 1, 0, 0, 0, 1]].concat();
+            let mut out = [&b"\x82SNAPPY\0"[..], &[0, 0, 0, 1, 0, 0, 0, 1]].concat();
             for block in records.chunks(100) {
                 let block = snap::raw::Encoder::new().compress_vec(block).unwrap();
                 out.extend((block.len() as u32).to_be_bytes());
