@@ -217,7 +217,9 @@ fn offsets_are_deleted_unless_the_group_reads_the_topic() {
     assert_eq!(committed_offset(connection, &group, &read, 0).offset, 1);
     let nowhere = delete_offsets(connection, &group, &unique("nowhere"), &[0]);
     assert_eq!(nowhere, (code::NONE, vec![code::UNKNOWN_TOPIC_OR_PARTITION]));
-    assert_eq!(delete_offsets(connection, &unique("nobody"), &other.name, &[0]).0, code::GROUP_ID_NOT_FOUND);
+    let nobody = unique("nobody");
+    let unknown = delete_offsets(&mut coordinator(&nobody), &nobody, &other.name, &[0]);
+    assert_eq!(unknown.0, code::GROUP_ID_NOT_FOUND);
 
     assert_eq!(member[0].leave(), code::NONE);
     let connection = &mut member[0].connection;
