@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidemark_model::{Slot, SlotId};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::Unconfirmed;
 use super::hub::{Holding, Hub};
 use crate::metrics;
 use crate::records::decode_slot;
 use crate::store::{Entry, StoreError};
+
+/// How long to ask again where the store says at once that it cannot be reached, and how soon.
+const PATIENCE: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(20);
 
 pub(super) type Records = BTreeMap<SlotId, (Slot, Entry)>;
 
@@ -28,7 +34,7 @@ pub(super) async fn run(hub: &Hub) {
             continue;
         }
         metrics::confirmed(asks.len());
-        let read = records(hub).await;
+        let read = read(hub).await;
         for Ask { holding, confirmed } in asks {
             let answer = match &read {
                 Err(error) => Err(Unconfirmed::Unavailable(error.to_string())),
@@ -42,6 +48,17 @@ pub(super) async fn run(hub: &Hub) {
             };
             // Who asked may have given up.
             let _ = confirmed.send(answer);
+        }
+    }
+}
+
+/// The records, also while a member of etcd is gone: a request to that one fails at once, the next goes to another.
+async fn read(hub: &Hub) -> Result<Records, StoreError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match records(hub).await {
+            Err(StoreError::Unavailable(_)) if Instant::now() < until => tokio::time::sleep(RETRY).await,
+            read => return read,
         }
     }
 }
