@@ -17,7 +17,7 @@ use tidemark_coordinator::store::{
     Changes, Commit, Entry, Etcd, EtcdOptions, LeaseId, MetadataStore, Snapshot, StoreError, Txn, Usage,
 };
 use tidemark_coordinator::{Service, Settings};
-use tidemark_model::coordinator::NewTopic;
+use tidemark_model::coordinator::{NewTopic, OpenJournal};
 use tidemark_model::group::{CommitOffsets, GroupAnswer, GroupCall, GroupRequest, OffsetToCommit};
 use tidemark_model::{Coordinator as _, GroupCoordinator as _, NodeId, TopicPartition};
 use tidemark_runtime::{OsEntropy, SystemClock};
@@ -91,7 +91,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn topic(service: &Service) -> anyhow::Result<tidemark_model::TopicId> {
-    service.open_journal(NodeId(1), 1).await?;
+    service.open_journal(OpenJournal { node: NodeId(1), wal_incarnation: 1, logs: vec![1], succeeds: None }).await?;
     let name = format!("bench-{}", std::process::id());
     let new = NewTopic { name, partitions: PARTITIONS, replication_factor: 1, configs: BTreeMap::new() };
     let created = service.create_topics(vec![new], false).await;
