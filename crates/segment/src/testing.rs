@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use object_store::memory::InMemory;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
@@ -17,6 +18,8 @@ use object_store::{
     ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use tidemark_model::Entropy;
+
+use crate::Bucket;
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +45,10 @@ pub enum Fault {
     LostAnswer,
     /// It is never answered, and not carried out.
     Hang,
+    /// It is carried out, and never answered.
+    Silence,
+    /// A Put or a Delete is carried out this much later, whether or not anybody still waits for it.
+    Late(Duration),
     /// Half of the body arrives. Other requests than Get are carried out.
     Truncated,
     /// A byte of the body is another. Other requests than Get are carried out.
@@ -83,9 +90,26 @@ pub struct Faulty {
     faults: Arc<dyn Faults>,
 }
 
+/// An object store in memory, for as many clients as there are, each with its own faults.
+#[derive(Debug, Clone, Default)]
+pub struct Memory(Arc<InMemory>);
+
 /// A small generator (splitmix64) for tests: the same seed gives the same numbers.
 #[derive(Debug)]
 pub struct Seeded(Mutex<u64>);
+
+impl Memory {
+    /// A client whose requests meet no faults.
+    pub fn bucket(&self, entropy: Arc<dyn Entropy>) -> Bucket {
+        Bucket::with_store(self.0.clone(), None, "", "memory://", entropy)
+    }
+
+    /// A client whose requests meet faults.
+    pub fn faulty(&self, faults: Arc<dyn Faults>, entropy: Arc<dyn Entropy>) -> Bucket {
+        let store = Faulty::new(self.0.clone(), Some(self.0.clone()), faults);
+        Bucket::with_store(store.clone(), Some(store), "", "memory://", entropy)
+    }
+}
 
 impl Seeded {
     pub fn new(seed: u64) -> Self {
@@ -131,14 +155,30 @@ impl Faulty {
     }
 }
 
+/// Carries out what changes the store in its own time, and waits for it, as long as it is waited for.
+async fn late<T: Send + 'static>(
+    delay: Duration,
+    carry_out: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let carried_out = tokio::spawn(async move {
+        tokio::time::sleep(delay).await;
+        carry_out.await
+    });
+    carried_out.await.unwrap_or_else(|error| Err(Error::Generic { store: "Faulty", source: error.into() }))
+}
+
 async fn suffer<T>(fault: &Fault, carry_out: impl Future<Output = Result<T>> + Send) -> Result<T> {
     match fault {
         Fault::SlowDown => return Err(slow_down()),
         Fault::Hang => std::future::pending().await,
         Fault::Delay(delay) => tokio::time::sleep(*delay).await,
+        Fault::Late(_) | Fault::Silence => {}
         Fault::None | Fault::LostAnswer | Fault::Truncated | Fault::BitFlip | Fault::Unconditional => {}
     }
     let done = carry_out.await?;
+    if *fault == Fault::Silence {
+        std::future::pending::<()>().await;
+    }
     if *fault == Fault::LostAnswer {
         return Err(Error::Generic { store: "Faulty", source: "connection reset before the answer".into() });
     }
@@ -184,7 +224,12 @@ impl ObjectStore for Faulty {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         let fault = self.faults.next(Request::Put, location.as_ref());
         let mode = if fault == Fault::Unconditional { PutMode::Overwrite } else { opts.mode.clone() };
-        suffer(&fault, self.inner.put_opts(location, payload, PutOptions { mode, ..opts })).await
+        let opts = PutOptions { mode, ..opts };
+        if let Fault::Late(delay) = fault {
+            let (inner, location) = (self.inner.clone(), location.clone());
+            return late(delay, async move { inner.put_opts(&location, payload, opts).await }).await;
+        }
+        suffer(&fault, self.inner.put_opts(location, payload, opts)).await
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -207,7 +252,10 @@ impl ObjectStore for Faulty {
             let paths: Vec<Path> = locations.try_collect().await?;
             let first = paths.first().cloned().unwrap_or_default();
             let delete = faulty.inner.delete_stream(stream::iter(paths).map(Ok).boxed()).collect::<Vec<_>>().map(Ok);
-            let (results, _) = faulty.meet(Request::Delete, &first, delete).await?;
+            let results = match faulty.faults.next(Request::Delete, first.as_ref()) {
+                Fault::Late(delay) => late(delay, delete).await?,
+                fault => suffer(&fault, delete).await?,
+            };
             Ok::<_, Error>(stream::iter(results))
         };
         stream::once(deleted).try_flatten().boxed()

@@ -58,6 +58,8 @@ pub(crate) struct Journal {
     pub(crate) supervise: Notify,
     /// A broker said what it has seen of a log start, or follows a partition no more.
     pub(crate) seen: Notify,
+    /// The journal has a newer view. Those who wait for one wait here, and are woken in the order in which they came.
+    pub(crate) view_moved: Notify,
     /// Something happened that tiering may act on.
     pub(crate) tier: Notify,
     /// Bytes not in the object store at which tiering is told.
@@ -110,6 +112,7 @@ impl Journal {
             failures: AtomicU64::new(0),
             supervise: Notify::new(),
             seen: Notify::new(),
+            view_moved: Notify::new(),
             tier: Notify::new(),
             tier_at,
             health,
@@ -169,11 +172,14 @@ impl Journal {
 
     /// Waits until the view is as new as `revision`, when the partition is not in it yet. For a second at most.
     pub(crate) async fn wait_for_view(&self, at: TopicPartition, revision: u64) {
-        if self.lock().view_is_behind(at, revision) {
-            let mut view = self.view.clone();
+        let until = Instant::now() + VIEW_DEADLINE;
+        loop {
+            let mut moved = std::pin::pin!(self.view_moved.notified());
+            moved.as_mut().enable();
             // Whether it came in time shows when the partition is looked up.
-            let _ = tokio::time::timeout(VIEW_DEADLINE, view.wait_for(|view| view.revision >= revision)).await;
-            self.view_changed();
+            if !self.lock().view_is_behind(at, revision) || tokio::time::timeout_at(until, moved).await.is_err() {
+                return;
+            }
         }
     }
 

@@ -90,6 +90,18 @@ impl Service {
         }
     }
 
+    /// Ends the work in the background where it is, as a crash does, and says what of it had panicked.
+    #[cfg(feature = "testing")]
+    pub async fn kill(&self) -> Vec<String> {
+        let tasks = std::mem::take(&mut *self.tasks.lock().await);
+        tasks.iter().for_each(JoinHandle::abort);
+        let mut panics = Vec::new();
+        for task in tasks {
+            panics.extend(task.await.err().filter(tokio::task::JoinError::is_panic).map(|error| error.to_string()));
+        }
+        panics
+    }
+
     fn served(&self, id: JournalId) -> Result<&Served, StorageError> {
         self.journals.get(&id).ok_or_else(|| not_led(id))
     }

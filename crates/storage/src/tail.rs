@@ -6,14 +6,14 @@
 //! behind the memory is told to read by offset.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tidemark_model::storage::{Bounds, TailCommand, TailEvent};
 use tidemark_model::{Batch, JournalId, StorageError, TopicPartition};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout_at};
 
 use crate::journal::core::Core;
 use crate::journal::{Journal, VIEW_DEADLINE};
@@ -180,12 +180,11 @@ impl Tail {
         let retry = async {
             match (journal, wanted) {
                 (Some(journal), Some((revision, until))) => {
-                    let mut view = journal.view.clone();
-                    tokio::select! {
-                        biased;
+                    let mut moved = pin!(journal.view_moved.notified());
+                    moved.as_mut().enable();
+                    if journal.lock().view.revision < revision {
                         // A view that nobody moves any more is as good as it gets.
-                        _ = view.wait_for(|view| view.revision >= revision) => {}
-                        () = sleep_until(until) => {}
+                        let _ = timeout_at(until, moved).await;
                     }
                 }
                 _ => std::future::pending().await,

@@ -97,6 +97,7 @@ impl Journal {
         if queued {
             self.wake();
         }
+        self.view_moved.notify_waiters();
     }
 
     async fn reopen(&self, opener: &Opener) {

@@ -3,7 +3,6 @@ mod disk_faults;
 mod journals;
 mod merging;
 mod producers;
-mod sim;
 mod tiered;
 
 use std::time::Duration;

@@ -1,0 +1,62 @@
+//! The log of a run: what happened, when on the run's clock, and what of it was wrong.
+
+use std::collections::BTreeMap;
+use std::fmt::{Arguments, Write as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+/// Clones share it.
+#[derive(Debug, Clone)]
+pub struct Trace(Arc<Mutex<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    began: Instant,
+    log: String,
+    counts: BTreeMap<&'static str, u64>,
+    wrong: Option<String>,
+}
+
+impl Trace {
+    pub fn new() -> Self {
+        let (log, counts) = (String::new(), BTreeMap::new());
+        Self(Arc::new(Mutex::new(Inner { began: Instant::now(), log, counts, wrong: None })))
+    }
+
+    pub fn note(&self, what: Arguments<'_>) {
+        let mut inner = self.lock();
+        let at = inner.began.elapsed();
+        let _ = writeln!(inner.log, "{:4}.{:06} {what}", at.as_secs(), at.subsec_micros());
+    }
+
+    /// Counts something that shows what the run went through.
+    pub fn count(&self, what: &'static str) {
+        *self.lock().counts.entry(what).or_default() += 1;
+    }
+
+    /// Something that must not be. The first one ends the run.
+    pub fn wrong(&self, what: String) {
+        self.note(format_args!("WRONG: {what}"));
+        self.lock().wrong.get_or_insert(what);
+    }
+
+    pub fn anything_wrong(&self) -> Option<String> {
+        self.lock().wrong.clone()
+    }
+
+    /// Milliseconds since the run began.
+    pub fn now_ms(&self) -> i64 {
+        self.lock().began.elapsed().as_millis() as i64
+    }
+
+    /// The log, and what was counted.
+    pub fn take(&self) -> (String, BTreeMap<&'static str, u64>) {
+        let mut inner = self.lock();
+        (std::mem::take(&mut inner.log), std::mem::take(&mut inner.counts))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
