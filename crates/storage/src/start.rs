@@ -21,7 +21,7 @@ use crate::error::StartError;
 use crate::health::Health;
 use crate::journal::core::Phase;
 use crate::journal::expire::Memory as Remembered;
-use crate::journal::supervise::Opener;
+use crate::journal::supervise::{Opener, follow};
 use crate::journal::{Journal, Parts};
 use crate::retention;
 use crate::service::{Dependencies, Served, Service};
@@ -159,7 +159,8 @@ pub(crate) async fn start(
     data_dir.logs_opened(&opened)?;
 
     let retention_check = Duration::from_millis(config.retention_check_ms);
-    let mut tasks = Vec::new();
+    let journals = running.iter().map(|(journal, ..)| journal.clone()).collect();
+    let mut tasks = vec![tokio::spawn(follow(view, journals, stop.clone()))];
     for (journal, opener, store) in running {
         tasks.push(tokio::spawn(journal.clone().supervise(opener, stop.clone())));
         tasks.push(tokio::spawn(retention::run(journal.clone(), retention_check, stop.clone())));

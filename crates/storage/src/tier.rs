@@ -109,8 +109,9 @@ impl Tiering {
         shared: Arc<Shared>,
     ) -> Self {
         let now = Instant::now();
-        // Whatever is intended at the start is of an earlier life: nobody writes it any more.
-        let doomed = journal.lock().state.intents.iter().map(|name| (*name, now)).collect();
+        // Whatever is intended at the start is of an earlier life, whose last request may still be on its way.
+        let gone = now + policy.delete_grace;
+        let doomed = journal.lock().state.intents.iter().map(|name| (*name, gone)).collect();
         // And whatever the log holds may be tiered already, by an earlier life that did not get to its checkpoint.
         let tiered_since_checkpoint = journal.files.used();
         Self {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_model::coordinator::OpenJournal;
-use tidemark_model::{Coordinator, CoordinatorError, Entropy, NodeId, StorageError, TopicId};
+use tidemark_model::{ClusterState, Coordinator, CoordinatorError, Entropy, NodeId, StorageError, TopicId};
 use tidemark_runtime::backoff::Backoff;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +20,22 @@ use crate::error::StartError;
 const REOPEN_FIRST: Duration = Duration::from_millis(50);
 /// How late a journal may notice that it can be opened again.
 const REOPEN_LIMIT: Duration = Duration::from_secs(2);
+
+/// Until shutdown: tells the journals of a node of each view, in their order.
+pub(crate) async fn follow(
+    mut view: watch::Receiver<Arc<ClusterState>>,
+    journals: Vec<Arc<Journal>>,
+    shutdown: CancellationToken,
+) {
+    loop {
+        journals.iter().for_each(|journal| journal.view_changed());
+        // Without a sender, there is none to come.
+        match shutdown.run_until_cancelled(view.changed()).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) | None => return,
+        }
+    }
+}
 
 /// What it takes to open a journal in a new epoch.
 #[derive(Clone)]
@@ -51,10 +68,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Until shutdown: follows the view, lets in what waited for it, and opens the journal again when it has to be.
+    /// Until shutdown: lets in what waited for the view too long, and opens the journal again when it has to be.
     pub(crate) async fn supervise(self: Arc<Self>, opener: Opener, shutdown: CancellationToken) {
-        let mut view = self.view.clone();
-        let mut followed = true;
         let mut expire_at = Instant::now();
         loop {
             self.view_changed();
@@ -73,7 +88,6 @@ impl Journal {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                changed = view.changed(), if followed => followed = changed.is_ok(),
                 () = self.supervise.notified() => {}
                 () = tokio::time::sleep_until(expire_at) => {}
                 () = tokio::time::sleep_until(parked_until.unwrap_or_else(Instant::now)), if parked_until.is_some() => {}

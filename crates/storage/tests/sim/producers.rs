@@ -28,7 +28,11 @@ pub struct Idempotent {
     epoch: i16,
     sequence: i32,
     at: Option<TopicPartition>,
-    unacknowledged: VecDeque<Batch>,
+    /// Nothing of it is acknowledged in this partition. There it may begin anywhere, as in Kafka: also with its second
+    /// batch, where the first was refused.
+    unknown: bool,
+    /// The batches from the first that is not acknowledged on, with the offsets of those that are.
+    window: VecDeque<(Batch, Option<i64>)>,
     /// The last that were acknowledged, with their offsets.
     recent: VecDeque<(Batch, i64)>,
 }
@@ -37,14 +41,14 @@ impl Idempotent {
     pub fn new(world: Arc<World>, chance: Chance, name: u32) -> Self {
         // Some soon come to where sequences begin anew.
         let sequence = if chance.one_in(4) { i32::MAX - 20 } else { 0 };
-        let (unacknowledged, recent) = (VecDeque::new(), VecDeque::new());
-        Self { world, chance, name, epoch: 0, sequence, at: None, unacknowledged, recent }
+        let (window, recent) = (VecDeque::new(), VecDeque::new());
+        Self { world, chance, name, epoch: 0, sequence, at: None, unknown: true, window, recent }
     }
 
     pub async fn run(mut self) -> Checked {
         loop {
             let closing = self.world.closing.is_cancelled();
-            if closing && self.unacknowledged.is_empty() {
+            if closing && self.window.is_empty() {
                 return Ok(());
             }
             if let Some(at) = self.choose() {
@@ -64,7 +68,8 @@ impl Idempotent {
             let all = self.world.partitions();
             self.at = (!all.is_empty()).then(|| self.chance.pick(&all));
             // In another partition it is a producer that was never seen.
-            self.unacknowledged.clear();
+            self.unknown = true;
+            self.window.clear();
             self.recent.clear();
             self.epoch += 1;
             self.sequence = 0;
@@ -73,18 +78,19 @@ impl Idempotent {
     }
 
     fn make(&mut self, at: TopicPartition) {
-        if self.unacknowledged.is_empty() && self.chance.one_in(20) {
+        if self.window.is_empty() && self.chance.one_in(20) {
             self.epoch += 1;
             self.sequence = 0;
             self.recent.clear();
         }
-        let wanted = self.chance.below(IN_FLIGHT as u64 + 1) as usize;
-        while self.unacknowledged.len() < wanted {
+        let in_flight = if self.unknown { 1 } else { IN_FLIGHT };
+        let wanted = self.chance.below(in_flight as u64 + 1) as usize;
+        while self.window.len() < wanted {
             let count = 1 + self.chance.below(5) as i32;
             let made = made(&self.world, &self.chance, self.producer(), count);
             self.world.model().sends(at, self.name, &made);
             self.sequence = (i64::from(self.sequence) + i64::from(count)).rem_euclid(1 << 31) as i32;
-            self.unacknowledged.push_back(made);
+            self.window.push_back((made, None));
         }
     }
 
@@ -94,13 +100,12 @@ impl Idempotent {
 
     /// Sends everything that is not acknowledged, in order, and hears what becomes of it.
     async fn round(&mut self, life: &Life, at: TopicPartition) -> Checked {
-        let again = (!self.recent.is_empty() && self.chance.one_in(5))
-            .then(|| self.recent[self.chance.below(self.recent.len() as u64) as usize].clone());
+        let again = self.sent_again();
         let mut under_way = Vec::new();
         if let Some((batch, offset)) = again {
             under_way.push((None, Some(offset), send_one(&self.world, life, at, batch)));
         }
-        for (n, batch) in self.unacknowledged.iter().enumerate() {
+        for (n, (batch, _)) in self.window.iter().enumerate().filter(|(_, (_, offset))| offset.is_none()) {
             under_way.push((Some(n), None, send_one(&self.world, life, at, batch.clone())));
             if self.chance.one_in(4) {
                 tokio::time::sleep(self.chance.up_to(Duration::from_millis(5))).await;
@@ -123,25 +128,29 @@ impl Idempotent {
                 (None, _) => sure = false,
             }
         }
-        for (n, offset) in &known {
-            let batch = &self.unacknowledged[*n];
-            self.world.model().acknowledged(at, batch, *offset)?;
+        for (n, offset) in known {
+            let (batch, acknowledged) = &mut self.window[n];
+            *acknowledged = Some(offset);
+            self.unknown = false;
+            self.world.model().acknowledged(at, batch, offset)?;
             self.world.trace.note(format_args!("producer {}: {:?} at {offset}", self.name, number(batch.body())));
             self.world.trace.count("acknowledged");
         }
-        let known: Vec<usize> = known.into_iter().map(|(n, offset)| {
-            self.recent.push_back((self.unacknowledged[n].clone(), offset));
-            n
-        }).collect();
+        while let Some((batch, Some(offset))) = self.window.front() {
+            self.recent.push_back((batch.clone(), *offset));
+            self.window.pop_front();
+        }
         while self.recent.len() > REMEMBERED {
             self.recent.pop_front();
         }
-        let mut n = 0;
-        self.unacknowledged.retain(|_| {
-            n += 1;
-            !known.contains(&(n - 1))
-        });
         Ok(())
+    }
+
+    /// A batch that was acknowledged, and is still among the last however many of those after it are there.
+    fn sent_again(&self) -> Option<(Batch, i64)> {
+        let remembered = REMEMBERED.saturating_sub(self.window.len()).min(self.recent.len());
+        let at = self.recent.len() - remembered + self.chance.below(remembered as u64) as usize;
+        self.recent.get(at).filter(|_| self.chance.one_in(5)).cloned()
     }
 
     /// Whether the storage may say so. `after_failure`: a batch that comes before this one was not appended, perhaps.

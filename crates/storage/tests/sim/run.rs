@@ -295,7 +295,9 @@ async fn check_objects(world: &World) -> Checked {
             return Ok(());
         }
         if Instant::now() >= until {
-            return Err(format!("the object store has {there:#?}, and the state refers to {referred:#?}"));
+            let beyond: Vec<_> = there.iter().filter(|key| !referred.contains(key)).collect();
+            let missing: Vec<_> = referred.iter().filter(|key| !there.contains(key)).collect();
+            return Err(format!("nothing refers to these objects: {beyond:?}; and these are missing: {missing:?}"));
         }
         sleep(Duration::from_secs(20)).await;
         if let Some(life) = world.life()

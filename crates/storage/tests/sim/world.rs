@@ -98,8 +98,8 @@ impl World {
         disk.set_latency(Duration::from_micros(chance.pick(&[200, 2_000, 20_000])));
         let config = Config {
             data_dir: "/data".into(),
-            wal_file_bytes: chance.pick(&[16 << 10, 32 << 10, 64 << 10]),
-            wal_max_bytes: chance.pick(&[128 << 10, 400 << 10, 4 << 20]),
+            wal_file_bytes: chance.pick(&[16 << 10, 32 << 10]),
+            wal_max_bytes: chance.pick(&[600 << 10, 1 << 20, 4 << 20]),
             segment_bytes: chance.pick(&[8_000, 30_000, 100_000]),
             segment_ms: chance.pick(&[300, 2_000, 10_000]),
             memory_bytes: chance.pick(&[0, 4 << 10, 32 << 10, 1 << 20]),
