@@ -8,6 +8,7 @@ pub(crate) mod e2e;
 pub(crate) mod example;
 pub(crate) mod images;
 pub(crate) mod integration;
+pub(crate) mod sim;
 pub(crate) mod test;
 pub(crate) mod tools;
 pub(crate) mod up;

@@ -32,6 +32,8 @@ enum Command {
     Bench(commands::bench::Args),
     /// What must hold while things break, for as long as one likes.
     Chaos(commands::chaos::Args),
+    /// Seeded simulations of the storage service, or the bugs they have to catch.
+    Sim(commands::sim::Args),
     /// Clients in other languages, each with its defaults.
     Conformance(commands::conformance::Args),
     /// Runs an example from end to end.
@@ -63,6 +65,7 @@ fn run(command: Command) -> Result<()> {
         Command::Integration(args) => commands::integration::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Chaos(args) => commands::chaos::run(&args),
+        Command::Sim(args) => commands::sim::run(&args),
         Command::Conformance(args) => commands::conformance::run(&args),
         Command::Example(args) => commands::example::run(&args),
         Command::Images(args) => commands::images::run(&args),
