@@ -38,6 +38,7 @@ const TAIL: usize = 60;
 const COVERED: &[&str] = &[
     "acknowledged",
     "crashes at a request to the object store",
+    "deletions of records",
     "ends of a life",
     "faults of the disk",
     "faults of the object store",
@@ -45,6 +46,7 @@ const COVERED: &[&str] = &[
     "power losses",
     "power losses that lost writes",
     "reads",
+    "reads below the log start",
     "refused for want of room",
     "restarts of a node that had ended",
     "tail events",

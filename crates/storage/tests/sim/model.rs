@@ -14,6 +14,7 @@ use crate::batches::number;
 pub struct Model {
     partitions: BTreeMap<TopicPartition, Log>,
     sent: u64,
+    now_ms: i64,
 }
 
 /// One partition, as far as anybody knows it.
@@ -24,6 +25,20 @@ struct Log {
     known: BTreeMap<i64, (i64, u64)>,
     bounds: Floor,
     deleted: bool,
+    /// The highest log start that anybody asked for.
+    asked_for: i64,
+    retention: Retention,
+}
+
+/// What may move a log start beside those who ask for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Retention {
+    #[default]
+    Forever,
+    /// Milliseconds after which records may go.
+    Age(i64),
+    /// What is beyond a size may go; how much that is, the model does not know.
+    Size,
 }
 
 /// A batch that somebody sent.
@@ -31,6 +46,7 @@ struct Log {
 struct Sent {
     sender: u32,
     body: Bytes,
+    max_timestamp: i64,
     /// The storage said that it did not append it.
     refused: bool,
     base_offset: Option<i64>,
@@ -57,7 +73,7 @@ impl Model {
     pub fn sends(&mut self, at: TopicPartition, sender: u32, batch: &Batch) {
         let body = batch.body().clone();
         let number = number(&body).expect("senders send what has a number");
-        let sent = Sent { sender, body, refused: false, base_offset: None };
+        let sent = Sent { sender, body, max_timestamp: batch.max_timestamp(), refused: false, base_offset: None };
         self.log(at).sent.insert(number, sent);
     }
 
@@ -104,9 +120,46 @@ impl Model {
             return Err(format!("{at}: bounds contradict themselves: {bounds:?}"));
         }
         log.bounds.high_watermark = log.bounds.high_watermark.max(high_watermark);
-        log.bounds.log_start = log.bounds.log_start.max(log_start_offset);
         log.bounds.leader_epoch = log.bounds.leader_epoch.max(leader_epoch);
+        self.log_start(at, log_start_offset)
+    }
+
+    /// The log starts here, or did when an answer was given.
+    pub fn log_start(&mut self, at: TopicPartition, log_start: i64) -> Checked {
+        let now_ms = self.now_ms;
+        let log = self.log(at);
+        let unasked = log.known.range(..log_start).filter(|(_, (last, _))| log.asked_for <= *last && *last < log_start);
+        for (base, (last, number)) in unasked {
+            let timestamp = log.sent[number].max_timestamp;
+            let may_go = match log.retention {
+                Retention::Forever => false,
+                Retention::Age(ms) => timestamp + ms < now_ms,
+                Retention::Size => true,
+            };
+            if !may_go {
+                let why = format!("the log start {log_start} is past {base}..={last}, of {timestamp} at {now_ms}");
+                return Err(format!("{at}: {why}, with {:?}", log.retention));
+            }
+        }
+        log.bounds.log_start = log.bounds.log_start.max(log_start);
+        log.bounds.high_watermark = log.bounds.high_watermark.max(log_start);
         Ok(())
+    }
+
+    /// The partition has records for so long.
+    pub fn retains(&mut self, at: TopicPartition, retention: Retention) {
+        self.log(at).retention = retention;
+    }
+
+    /// Somebody asks for a log start.
+    pub fn asks_for_log_start(&mut self, at: TopicPartition, before: i64) {
+        let log = self.log(at);
+        log.asked_for = log.asked_for.max(before);
+    }
+
+    /// The time of day that those who decide by it have, or had.
+    pub fn time_is(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
     }
 
     /// A reader was given these batches, when it asked for `offset`, or for what follows the one before it.
@@ -125,11 +178,10 @@ impl Model {
         Ok(())
     }
 
-    /// A reader has read all there is, from the log start to the high watermark.
-    pub fn read_all(&mut self, at: TopicPartition, floor: Floor, batches: &[Batch], bounds: Bounds) -> Checked<usize> {
-        self.bounds(at, floor, bounds)?;
-        self.read(at, bounds.log_start_offset, batches)?;
-        let end = batches.last().map_or(bounds.log_start_offset, Batch::next_offset);
+    /// A reader has read all there is, from what was the log start to the high watermark.
+    pub fn read_all(&mut self, at: TopicPartition, from: i64, batches: &[Batch], bounds: Bounds) -> Checked<usize> {
+        self.read(at, from, batches)?;
+        let end = batches.last().map_or(from, Batch::next_offset);
         if end != bounds.high_watermark {
             return Err(format!("{at}: the log ends at {end}, and its high watermark is {}", bounds.high_watermark));
         }
@@ -137,7 +189,7 @@ impl Model {
         let here: BTreeMap<i64, u64> =
             batches.iter().filter_map(|batch| Some((batch.base_offset, number(batch.body())?))).collect();
         for (base, (last, number)) in log.known.range(..) {
-            if *last >= bounds.log_start_offset && here.get(base) != Some(number) {
+            if *last >= bounds.log_start_offset.max(from) && *last < end && here.get(base) != Some(number) {
                 return Err(format!("{at}: batch {number} was at {base}, and is lost"));
             }
         }

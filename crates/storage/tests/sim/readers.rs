@@ -1,16 +1,17 @@
-//! Readers: by offset, from wherever the records are, and at the tail.
+//! Readers: by offset, from wherever the records are, and at the tail; and who deletes what they read.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use tidemark_model::storage::{Bounds, Read, ReadRequest, Records, TailCommand, TailEvent};
+use tidemark_model::storage::{Bounds, Read, ReadRequest, RecordDeletion, Records, TailCommand, TailEvent};
 use tidemark_model::{Batch, Storage as _, StorageError, TieredRun, TopicPartition};
 use tidemark_segment::{Bucket, SegmentIndex, StoreError};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use crate::chance::Chance;
-use crate::model::Checked;
+use crate::model::{Checked, Floor};
 use crate::world::{JOURNAL, Life, World};
 
 /// Bytes that a subscription may have under way.
@@ -35,6 +36,9 @@ impl Reader {
             }
             let at = self.chance.pick(&all);
             let floor = self.world.model().floor(at);
+            if floor.log_start > 0 && self.chance.one_in(4) {
+                self.below_log_start(at, floor).await?;
+            }
             let span = (floor.high_watermark - floor.log_start) as u64;
             let mut offset = floor.log_start + self.chance.below(span + 1) as i64;
             let life = self.world.alive().await;
@@ -48,6 +52,29 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// What was deleted is never there again.
+    async fn below_log_start(&self, at: TopicPartition, floor: Floor) -> Checked {
+        let offset = self.chance.below(floor.log_start as u64) as i64;
+        let life = self.world.alive().await;
+        match life.answer(PATIENCE, life.service.read(request(&self.world, at, offset))).await {
+            Some(Ok(read)) => Err(format!("{at}: {offset} is read, below {floor:?}: {read:?}")),
+            Some(Err(StorageError::OffsetOutOfRange { .. })) => {
+                self.world.trace.count("reads below the log start");
+                Ok(())
+            }
+            Some(Err(StorageError::Unavailable(_) | StorageError::NotLeader(_))) | None => Ok(()),
+            Some(Err(StorageError::UnknownPartition(_))) if self.world.model().is_deleted(at) => Ok(()),
+            Some(Err(error)) => Err(format!("{at}: a reader at {offset}, below {floor:?}, is told: {error}")),
+        }
+    }
+}
+
+fn request(world: &World, partition: TopicPartition, offset: i64) -> ReadRequest {
+    let revision = world.view.borrow().revision;
+    ReadRequest { journal: JOURNAL, partition, revision, offset, max_bytes: 10_000, current_leader_epoch: None }
+}
+
 /// Reads on from an offset, and checks what is there. Nothing when something failed that may.
 pub async fn read(
     world: &World,
@@ -57,15 +84,8 @@ pub async fn read(
     offset: i64,
 ) -> Checked<Option<(Vec<Batch>, Bounds)>> {
     let floor = world.model().floor(at);
-    let request = ReadRequest {
-        journal: JOURNAL,
-        partition: at,
-        revision: world.view.borrow().revision,
-        offset,
-        max_bytes: 10_000,
-        current_leader_epoch: None,
-    };
-    let Some(answer) = life.answer(PATIENCE, life.service.read(request)).await else { return Ok(None) };
+    let answer = life.answer(PATIENCE, life.service.read(request(world, at, offset))).await;
+    let Some(answer) = answer else { return Ok(None) };
     let Read { bounds, records, .. } = match answer {
         Ok(read) => read,
         Err(error) => {
@@ -73,6 +93,10 @@ pub async fn read(
             return match error {
                 StorageError::Unavailable(_) | StorageError::NotLeader(_) => Ok(None),
                 StorageError::UnknownPartition(_) if world.model().is_deleted(at) => Ok(None),
+                // It moved since the reader was told of it.
+                StorageError::OffsetOutOfRange { log_start_offset, .. } if offset < log_start_offset => {
+                    world.model().log_start(at, log_start_offset).map(|()| None)
+                }
                 error => Err(format!("{at}: a reader at {offset}, with {floor:?}, is told: {error}")),
             };
         }
@@ -114,15 +138,7 @@ pub async fn read(
 
 /// Whether a run that a reader could not find is still said to be there.
 async fn still_named(world: &World, life: &Life, at: TopicPartition, offset: i64, runs: &[TieredRun]) -> bool {
-    let request = ReadRequest {
-        journal: JOURNAL,
-        partition: at,
-        revision: world.view.borrow().revision,
-        offset,
-        max_bytes: 1,
-        current_leader_epoch: None,
-    };
-    match life.answer(PATIENCE, life.service.read(request)).await {
+    match life.answer(PATIENCE, life.service.read(request(world, at, offset))).await {
         Some(Ok(Read { records: Records::Tiered(now), .. })) => now.first() == runs.first(),
         _ => false,
     }
@@ -179,6 +195,7 @@ impl Tail {
         // The stream holds the receiver.
         let _ = commands.send(subscribe);
         let until = self.chance.up_to(Duration::from_secs(10));
+        let mut seen = None;
         loop {
             let floor = self.world.model().floor(at);
             let event = tokio::select! {
@@ -194,8 +211,15 @@ impl Tail {
                 }
                 Some(Some(Ok(TailEvent::Batches { bounds, batches, .. }))) => {
                     // What was sent before another reader learned more comes after it.
-                    let floor = crate::model::Floor { high_watermark: offset, ..floor };
+                    let floor = Floor { high_watermark: offset, ..floor };
                     self.world.model().bounds(at, floor, bounds)?;
+                    if seen != Some(bounds.log_start_offset) {
+                        // DeleteRecords waits for it.
+                        sleep(self.chance.up_to(Duration::from_millis(50))).await;
+                        let log_start_offset = bounds.log_start_offset;
+                        let _ = commands.send(TailCommand::Seen { partition: at, log_start_offset });
+                        seen = Some(log_start_offset);
+                    }
                     if let Some(last) = batches.last() {
                         self.world.model().read(at, offset, &batches)?;
                         offset = last.next_offset();
@@ -206,6 +230,63 @@ impl Tail {
                     self.world.trace.note(format_args!("tail: {at} to {offset}"));
                 }
             }
+        }
+    }
+}
+
+/// Deletes records.
+#[derive(Debug)]
+pub struct Deleter {
+    pub world: Arc<World>,
+    pub chance: Chance,
+}
+
+impl Deleter {
+    pub async fn run(self) -> Checked {
+        while !self.world.closing.is_cancelled() {
+            sleep(self.chance.up_to(Duration::from_secs(6))).await;
+            let all = self.world.partitions();
+            if !all.is_empty() {
+                self.delete(self.chance.pick(&all)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, at: TopicPartition) -> Checked {
+        let floor = self.world.model().floor(at);
+        let before = self.chance.below(floor.high_watermark as u64 + 1) as i64;
+        // To the end, wherever that is when it comes there.
+        let all = self.chance.one_in(8);
+        self.world.model().asks_for_log_start(at, if all { i64::MAX } else { before });
+        let life = self.world.alive().await;
+        let deletion = RecordDeletion {
+            journal: JOURNAL,
+            partition: at,
+            revision: self.world.view.borrow().revision,
+            before: (!all).then_some(before),
+            timeout: Duration::from_secs(2),
+        };
+        let answer = life.answer(PATIENCE, life.service.delete_records(vec![deletion])).await;
+        let answer = answer.and_then(|mut all| all.pop());
+        self.world.trace.note(format_args!("deleter: {at} before {before}: {answer:?}"));
+        match answer {
+            Some(Ok(log_start)) if log_start < before.max(floor.log_start) => {
+                Err(format!("{at}: deleted before {before}, and it starts at {log_start}"))
+            }
+            Some(Ok(log_start)) => {
+                self.world.trace.count("deletions of records");
+                self.world.model().log_start(at, log_start)
+            }
+            Some(Err(StorageError::UnknownPartition(_))) if self.world.model().is_deleted(at) => Ok(()),
+            Some(Err(
+                StorageError::Unavailable(_)
+                | StorageError::NotLeader(_)
+                | StorageError::TimedOut(_)
+                | StorageError::Full(_),
+            ))
+            | None => Ok(()),
+            Some(Err(error)) => Err(format!("{at}: deleting before {before}, with {floor:?}: {error}")),
         }
     }
 }

@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_model::Batch;
+use tidemark_model::{Batch, TopicPartition};
 use tidemark_segment::testing::Request;
-use tidemark_segment::{Checkpoint, JournalKeys};
+use tidemark_segment::{Bucket, Checkpoint, JournalKeys};
 use tidemark_storage::disk::sim::Odds;
 use tidemark_storage::state::State;
 use tokio::task::JoinSet;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::chance::Chance;
 use crate::model::Checked;
 use crate::producers::{Idempotent, Plain};
-use crate::readers::{Reader, Tail, read};
+use crate::readers::{Deleter, Reader, Tail, read};
 use crate::store::{CrashAt, Weather};
 use crate::world::{End, JOURNAL, World};
 
@@ -115,6 +115,7 @@ fn clients(world: &Arc<World>, seed: u64) -> JoinSet<Checked> {
         clients.spawn(Reader { world: world.clone(), chance: chance().0 }.run());
         clients.spawn(Tail { world: world.clone(), chance: chance().0 }.run());
     }
+    clients.spawn(Deleter { world: world.clone(), chance: chance().0 }.run());
     clients
 }
 
@@ -250,27 +251,34 @@ async fn nurse(world: &World, time: Duration) -> Checked {
 async fn check_all(world: &World, calm: bool) -> Checked {
     let bucket = world.bucket();
     for at in world.partitions() {
-        let life = world.alive().await;
-        let floor = world.model().floor(at);
-        let mut offset = floor.log_start;
-        let mut batches: Vec<Batch> = Vec::new();
-        let whole = loop {
-            let Some((more, bounds)) = read(world, &life, &bucket, at, offset).await? else { break None };
-            let Some(last) = more.last() else { break Some(bounds) };
-            offset = last.next_offset();
-            batches.extend(more);
-        };
-        match whole {
-            Some(bounds) => {
-                let count = world.model().read_all(at, floor, &batches, bounds)?;
-                world.trace.note(format_args!("checked: {at} has {count} batches to {offset}"));
-                world.trace.count("partitions checked");
-            }
-            None if calm => return Err(format!("{at} cannot be read from {offset} on")),
-            None => {}
+        let mut read = false;
+        // The log start may move meanwhile.
+        for _ in 0..if calm { 10 } else { 2 } {
+            read = read || check_one(world, &bucket, at).await?;
+        }
+        if calm && !read {
+            return Err(format!("{at} cannot be read"));
         }
     }
     Ok(())
+}
+
+/// Whether it could be read.
+async fn check_one(world: &World, bucket: &Bucket, at: TopicPartition) -> Checked<bool> {
+    let life = world.alive().await;
+    let from = world.model().floor(at).log_start;
+    let mut offset = from;
+    let mut batches: Vec<Batch> = Vec::new();
+    let bounds = loop {
+        let Some((more, bounds)) = read(world, &life, bucket, at, offset).await? else { return Ok(false) };
+        let Some(last) = more.last() else { break bounds };
+        offset = last.next_offset();
+        batches.extend(more);
+    };
+    let count = world.model().read_all(at, from, &batches, bounds)?;
+    world.trace.note(format_args!("checked: {at} has {count} batches to {offset}"));
+    world.trace.count("partitions checked");
+    Ok(true)
 }
 
 /// Waits until the object store has what the node's state refers to, and nothing else.

@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
+/// When every run begins.
+const BEGINNING_MS: i64 = 1_700_000_000_000;
+
 /// Clones share it.
 #[derive(Debug, Clone)]
 pub struct Trace(Arc<Mutex<Inner>>);
@@ -45,9 +48,9 @@ impl Trace {
         self.lock().wrong.clone()
     }
 
-    /// Milliseconds since the run began.
+    /// The time of day, in milliseconds since the epoch.
     pub fn now_ms(&self) -> i64 {
-        self.lock().began.elapsed().as_millis() as i64
+        BEGINNING_MS + self.lock().began.elapsed().as_millis() as i64
     }
 
     /// The log, and what was counted.

@@ -1,6 +1,5 @@
 //! A storage node and all that is around it, which outlives each of the node's lives.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +20,7 @@ use uuid::Uuid;
 
 use crate::chance::Chance;
 use crate::coordinator::{Connected, Records};
-use crate::model::Model;
+use crate::model::{Model, Retention};
 use crate::names;
 use crate::store::{Seen, Skies, Weather};
 use crate::trace::Trace;
@@ -85,7 +84,7 @@ impl Pulse {
 
 impl Clock for SimClock {
     fn now_ms(&self) -> i64 {
-        1_700_000_000_000 + self.0.now_ms()
+        self.0.now_ms()
     }
 }
 
@@ -104,6 +103,7 @@ impl World {
             segment_ms: chance.pick(&[300, 2_000, 10_000]),
             memory_bytes: chance.pick(&[0, 4 << 10, 32 << 10, 1 << 20]),
             delete_grace_ms: 5_000,
+            retention_check_ms: chance.pick(&[500, 3_000]),
             ..Config::default()
         };
         let mut state = ClusterState::new("cluster".into());
@@ -126,7 +126,9 @@ impl World {
     }
 
     pub fn model(&self) -> MutexGuard<'_, Model> {
-        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut model = self.model.lock().unwrap_or_else(PoisonError::into_inner);
+        model.time_is(self.trace.now_ms());
+        model
     }
 
     /// The bucket, for those who see what is in it.
@@ -264,14 +266,27 @@ impl World {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         *topics += 1;
         let partitions = 1 + self.chance.below(3) as usize;
+        let id = TopicId(Uuid::from_u128(*topics));
+        let (retention, configs) = match self.chance.below(4) {
+            0 => {
+                let ms = self.chance.pick(&[1_000, 5_000, 20_000]);
+                (Retention::Age(ms), vec![("retention.ms", ms)])
+            }
+            1 => (Retention::Size, vec![("retention.bytes", self.chance.pick(&[0, 20_000])), ("segment.bytes", 5_000)]),
+            _ => (Retention::Forever, vec![]),
+        };
+        for partition in 0..partitions as i32 {
+            self.model().retains(TopicPartition::new(id, partition), retention);
+        }
+        let configs = [("retention.ms", -1)].into_iter().chain(configs);
         let topic = Topic {
-            id: TopicId(Uuid::from_u128(*topics)),
+            id,
             name: format!("topic-{}", *topics),
             replication_factor: 1,
             partitions: vec![Partition { journal: JOURNAL, epoch_base: EPOCH_BASE }; partitions],
-            configs: BTreeMap::new(),
+            configs: configs.map(|(name, value): (&str, i64)| (name.to_owned(), value.to_string())).collect(),
         };
-        self.trace.note(format_args!("cluster: {} with {partitions} partitions", topic.name));
+        self.trace.note(format_args!("cluster: {} with {partitions} partitions, {:?}", topic.name, topic.configs));
         self.change_view(|state| state.upsert(Record::Topic(topic)));
     }
 
