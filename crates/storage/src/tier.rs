@@ -185,7 +185,9 @@ impl Tiering {
 
     fn next_due(&self) -> Option<Instant> {
         let cleaning = self.doomed.values().min().copied();
-        [self.flush_due(), self.checkpoint_due(), self.merging.due(), cleaning].into_iter().flatten().min()
+        // Under pressure nothing is merged, and to wait for it would be no wait.
+        let merging = self.merging.due().filter(|_| !self.under_pressure());
+        [self.flush_due(), self.checkpoint_due(), merging, cleaning].into_iter().flatten().min()
     }
 
     fn flush_due(&self) -> Option<Instant> {

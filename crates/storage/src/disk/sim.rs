@@ -58,14 +58,37 @@ pub struct Odds {
 /// What somebody who watches the disk is told, before it is done.
 #[derive(Debug)]
 pub enum Seen<'a> {
-    Create { path: &'a Path, len: u64, fault: Fault },
-    Replace { path: &'a Path, bytes: &'a [u8] },
-    Remove { path: &'a Path },
-    Write { path: &'a Path, position: u64, bytes: &'a [u8], fault: Fault },
-    Sync { path: &'a Path, fault: Fault },
-    Read { path: &'a Path, position: u64, fault: Fault },
+    Create {
+        path: &'a Path,
+        len: u64,
+        fault: Fault,
+    },
+    Replace {
+        path: &'a Path,
+        bytes: &'a [u8],
+    },
+    Remove {
+        path: &'a Path,
+    },
+    Write {
+        path: &'a Path,
+        position: u64,
+        bytes: &'a [u8],
+        fault: Fault,
+    },
+    Sync {
+        path: &'a Path,
+        fault: Fault,
+    },
+    Read {
+        path: &'a Path,
+        position: u64,
+        fault: Fault,
+    },
     /// The power went, and so many pages are not what was written last.
-    PowerLoss { pages: usize },
+    PowerLoss {
+        pages: usize,
+    },
 }
 
 /// Is told of everything.
@@ -314,9 +337,7 @@ impl Inner {
         match (operation, entropy.next_u64() % 6) {
             (Operation::Sync, _) | (Operation::Read, 0..3) | (_, 0 | 1) => Fault::Io,
             (Operation::Create | Operation::Write, 2) => Fault::NoSpace { kept: 0 },
-            (Operation::Create | Operation::Write, 3) => {
-                Fault::NoSpace { kept: entropy.next_u64() as usize % 10_000 }
-            }
+            (Operation::Create | Operation::Write, 3) => Fault::NoSpace { kept: entropy.next_u64() as usize % 10_000 },
             (_, _) => Fault::Short(1 + entropy.next_u64() as usize % 5_000),
         }
     }

@@ -29,11 +29,12 @@ impl Tiering {
         let freed = self.journal.files.trim(needed);
         metrics::checkpoint_written(size as u64, started.elapsed());
         tracing::debug!(journal = %self.journal.id, index = name.index, bytes = size, freed, "checkpoint");
-        // What earlier lives left behind is found by a listing, once.
-        match self.last_checkpoint.replace(name) {
+        // What earlier lives left behind is found by a listing, and so is what could not be deleted.
+        match self.last_checkpoint.take() {
             Some(last) => self.store.delete_checkpoint(last).await?,
             None => self.store.delete_checkpoints_before(name).await?,
         }
+        self.last_checkpoint = Some(name);
         // Log starts may have moved, and left objects mostly dead.
         self.merging.look(Instant::now());
         Ok(())

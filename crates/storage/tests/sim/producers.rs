@@ -214,7 +214,13 @@ impl Plain {
         Ok(())
     }
 
-    fn answered(&self, at: TopicPartition, batch: &Batch, answer: Result<Appended, StorageError>, alone: bool) -> Checked {
+    fn answered(
+        &self,
+        at: TopicPartition,
+        batch: &Batch,
+        answer: Result<Appended, StorageError>,
+        alone: bool,
+    ) -> Checked {
         let number = number(batch.body()).unwrap_or_default();
         match answer {
             Ok(appended) => {

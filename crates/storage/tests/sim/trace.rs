@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 /// When every run begins.
 const BEGINNING_MS: i64 = 1_700_000_000_000;
+/// Many times what a run has that comes to its end.
+const MAX_LINES: usize = 100_000;
 
 /// Clones share it.
 #[derive(Debug, Clone)]
@@ -17,6 +19,7 @@ pub struct Trace(Arc<Mutex<Inner>>);
 struct Inner {
     began: Instant,
     log: String,
+    lines: usize,
     counts: BTreeMap<&'static str, u64>,
     wrong: Option<String>,
 }
@@ -24,13 +27,20 @@ struct Inner {
 impl Trace {
     pub fn new() -> Self {
         let (log, counts) = (String::new(), BTreeMap::new());
-        Self(Arc::new(Mutex::new(Inner { began: Instant::now(), log, counts, wrong: None })))
+        Self(Arc::new(Mutex::new(Inner { began: Instant::now(), log, lines: 0, counts, wrong: None })))
     }
 
     pub fn note(&self, what: Arguments<'_>) {
         let mut inner = self.lock();
         let at = inner.began.elapsed();
         let _ = writeln!(inner.log, "{:4}.{:06} {what}", at.as_secs(), at.subsec_micros());
+        inner.lines += 1;
+        if inner.lines > MAX_LINES {
+            inner.wrong.get_or_insert_with(|| "it does not come to an end".into());
+            // Somebody goes round in circles. A line more ends it, whoever that is.
+            drop(inner);
+            panic!("it does not come to an end");
+        }
     }
 
     /// Counts something that shows what the run went through.

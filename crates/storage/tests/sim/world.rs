@@ -302,7 +302,8 @@ impl World {
     /// The partitions there are.
     pub fn partitions(&self) -> Vec<TopicPartition> {
         let view = self.view.borrow().clone();
-        let topics = (1..=*self.topics.lock().unwrap_or_else(PoisonError::into_inner)).map(Uuid::from_u128).map(TopicId);
+        let topics =
+            (1..=*self.topics.lock().unwrap_or_else(PoisonError::into_inner)).map(Uuid::from_u128).map(TopicId);
         let partitions = topics.filter_map(|id| view.topic(id)).flat_map(|topic| {
             (0..topic.partitions.len() as i32).map(|partition| TopicPartition::new(topic.id, partition))
         });

@@ -136,11 +136,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "an object of an earlier life deleted before its PUT arrives",
-        edits: &[Edit {
-            file: "tier.rs",
-            find: "let gone = now + policy.delete_grace;",
-            replace: "let gone = now;",
-        }],
+        edits: &[Edit { file: "tier.rs", find: "let gone = now + policy.delete_grace;", replace: "let gone = now;" }],
     },
     Mutant {
         name: "a producer's batch not remembered",
@@ -159,11 +155,11 @@ const MUTANTS: &[Mutant] = &[
         }],
     },
     Mutant {
-        name: "the newest checkpoint deleted instead of the old ones",
+        name: "the log start not kept",
         edits: &[Edit {
-            file: "tier/checkpoint.rs",
-            find: "Ok(self.store.delete_checkpoints_before(name).await?)",
-            replace: "let next = CheckpointName { index: name.index + 1, ..name };\n        Ok(self.store.delete_checkpoints_before(next).await?)",
+            file: "state/manifest.rs",
+            find: "        state.set_log_start(log_start);\n",
+            replace: "        if index % 4 != 0 {\n            state.set_log_start(log_start);\n        }\n",
         }],
     },
 ];
