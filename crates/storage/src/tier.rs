@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::entry::{Entry, ManifestEdit};
 use crate::health::Health;
 use crate::journal::Journal;
 use crate::metrics;
@@ -79,6 +80,8 @@ pub(crate) struct Tiering {
     /// The newest checkpoint that this loop wrote, when all before it are deleted.
     last_checkpoint: Option<CheckpointName>,
     shared: Arc<Shared>,
+    /// Until then a checkpoint may come to be whose PUT nobody waits for any more. A listing after it finds them.
+    strays_until: Option<Instant>,
 }
 
 /// Why a step was not done. It is tried again.
@@ -127,6 +130,7 @@ impl Tiering {
             merging: merge::Merging::new(now),
             last_checkpoint: None,
             shared,
+            strays_until: Some(gone),
         }
     }
 
@@ -173,6 +177,13 @@ impl Tiering {
             self.checkpoint().await?;
             return Ok(true);
         }
+        if let Some(index) = self.nothing_to_flush() {
+            let edit = ManifestEdit { tiered_through: index, ..ManifestEdit::default() };
+            self.journal.append_entry(Entry::ManifestEdited(edit)).await?;
+            self.tiered_since_checkpoint += self.journal.files.used();
+            self.changed.get_or_insert(now);
+            return Ok(true);
+        }
         if self.flush_due().is_some_and(|due| due <= now) {
             self.flush().await?;
             return Ok(true);
@@ -188,6 +199,20 @@ impl Tiering {
         // Under pressure nothing is merged, and to wait for it would be no wait.
         let merging = self.merging.due().filter(|_| !self.under_pressure());
         [self.flush_due(), self.checkpoint_due(), merging, cleaning].into_iter().flatten().min()
+    }
+
+    /// The index up to which the log holds nothing that has to be tiered, when it is that which keeps it from being trimmed:
+    /// batches of topics that are gone, and what is no batch. No flush would ever say so, and a full log takes no batch to
+    /// flush.
+    fn nothing_to_flush(&self) -> Option<u64> {
+        if !self.under_pressure() {
+            return None;
+        }
+        let core = self.journal.lock();
+        let (through, last) = (core.state.tiered_through, core.state.last.index);
+        let files = &self.journal.files;
+        let helps = core.untiered_since().is_none() && !files.can_trim(through + 1) && files.can_trim(last + 1);
+        helps.then_some(last)
     }
 
     fn flush_due(&self) -> Option<Instant> {

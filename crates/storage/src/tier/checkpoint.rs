@@ -21,6 +21,7 @@ impl Tiering {
         let checkpoint = Checkpoint { journal: self.journal.id, name, state };
         if let Err(error) = self.store.put_checkpoint(&checkpoint).await {
             (self.changed, self.tiered_since_checkpoint) = (changed, self.tiered_since_checkpoint + tiered);
+            self.strays_until = Some(Instant::now() + self.policy.delete_grace);
             return Err(error.into());
         }
         self.journal.append_entry(Entry::CheckpointWritten(name)).await?;
@@ -30,9 +31,13 @@ impl Tiering {
         metrics::checkpoint_written(size as u64, started.elapsed());
         tracing::debug!(journal = %self.journal.id, index = name.index, bytes = size, freed, "checkpoint");
         // What earlier lives left behind is found by a listing, and so is what could not be deleted.
-        match self.last_checkpoint.take() {
+        match self.last_checkpoint.take().filter(|_| self.strays_until.is_none()) {
             Some(last) => self.store.delete_checkpoint(last).await?,
-            None => self.store.delete_checkpoints_before(name).await?,
+            None => {
+                let listed_at = Instant::now();
+                self.store.delete_checkpoints_before(name).await?;
+                self.strays_until = self.strays_until.filter(|until| *until > listed_at);
+            }
         }
         self.last_checkpoint = Some(name);
         // Log starts may have moved, and left objects mostly dead.

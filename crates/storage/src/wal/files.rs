@@ -124,6 +124,11 @@ impl Files {
         self.lock().live.get(&sequence).map(|live| live.file.clone())
     }
 
+    /// Whether [`trim`](Self::trim) would free any.
+    pub fn can_trim(&self, index: u64) -> bool {
+        self.lock().live.values().nth(1).is_some_and(|next| next.first_index <= index)
+    }
+
     /// Frees the files whose entries are all below `index`, and says how many. The last file always stays.
     pub fn trim(&self, index: u64) -> usize {
         let mut freed = Vec::new();
