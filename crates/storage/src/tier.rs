@@ -80,7 +80,7 @@ pub(crate) struct Tiering {
     /// The newest checkpoint that this loop wrote, when all before it are deleted.
     last_checkpoint: Option<CheckpointName>,
     shared: Arc<Shared>,
-    /// Until then a checkpoint may come to be whose PUT nobody waits for any more. A listing after it finds them.
+    /// Until then a checkpoint may come to be whose PUT nobody waits for any more. A listing then finds it.
     strays_until: Option<Instant>,
 }
 
@@ -196,9 +196,10 @@ impl Tiering {
 
     fn next_due(&self) -> Option<Instant> {
         let cleaning = self.doomed.values().min().copied();
+        let strays = self.strays_until.filter(|_| self.last_checkpoint.is_some());
         // Under pressure nothing is merged, and to wait for it would be no wait.
         let merging = self.merging.due().filter(|_| !self.under_pressure());
-        [self.flush_due(), self.checkpoint_due(), merging, cleaning].into_iter().flatten().min()
+        [self.flush_due(), self.checkpoint_due(), merging, cleaning, strays].into_iter().flatten().min()
     }
 
     /// The index up to which the log holds nothing that has to be tiered, when it is that which keeps it from being trimmed:

@@ -31,13 +31,9 @@ impl Tiering {
         metrics::checkpoint_written(size as u64, started.elapsed());
         tracing::debug!(journal = %self.journal.id, index = name.index, bytes = size, freed, "checkpoint");
         // What earlier lives left behind is found by a listing, and so is what could not be deleted.
-        match self.last_checkpoint.take().filter(|_| self.strays_until.is_none()) {
+        match self.last_checkpoint.take() {
             Some(last) => self.store.delete_checkpoint(last).await?,
-            None => {
-                let listed_at = Instant::now();
-                self.store.delete_checkpoints_before(name).await?;
-                self.strays_until = self.strays_until.filter(|until| *until > listed_at);
-            }
+            None => self.store.delete_checkpoints_before(name).await?,
         }
         self.last_checkpoint = Some(name);
         // Log starts may have moved, and left objects mostly dead.

@@ -11,6 +11,13 @@ impl Tiering {
     /// Deletes the objects whose time has come, and says whether there were any.
     pub(super) async fn clean_up(&mut self) -> Result<bool, TierError> {
         let now = Instant::now();
+        if let (Some(until), Some(newest)) = (self.strays_until, self.last_checkpoint)
+            && until <= now
+        {
+            self.store.delete_checkpoints_before(newest).await?;
+            self.strays_until = None;
+            return Ok(true);
+        }
         {
             let core = self.journal.lock();
             let state = &core.state;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt as _};
-use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, TopicRef};
+use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, OpenJournal, TopicRef};
 use tidemark_model::{
     ClusterUpdate, Coordinator, CoordinatorError, Journal, JournalId, NodeId, Registration, Replica, Role,
 };
@@ -55,14 +55,22 @@ impl Records {
         self.chance.one_in(one_in)
     }
 
-    fn open(&self, node: NodeId, incarnation: u64) -> Result<Journal, CoordinatorError> {
+    fn open(&self, open: &OpenJournal) -> Result<Journal, CoordinatorError> {
+        let (node, incarnation, succeeds) = (open.node, open.wal_incarnation, open.succeeds);
         let mut journals = self.journals.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = crate::world::JOURNAL;
+        let known = journals.iter().find(|(_, record)| {
+            record.node == node && (record.incarnation == incarnation || succeeds == Some(record.incarnation))
+        });
+        let id = match known {
+            Some((id, _)) => *id,
+            // A log that nobody knows is another one: what the first had would be lost.
+            None if !journals.is_empty() => {
+                return Err(CoordinatorError::Fenced(format!("nobody knows the log {incarnation:016x}")));
+            }
+            None => crate::world::JOURNAL,
+        };
         let record = journals.entry(id).or_insert(Record { epoch: 0, node, incarnation });
-        if (record.node, record.incarnation) != (node, incarnation) {
-            return Err(CoordinatorError::Fenced(format!("{id} is led by the log {:016x}", record.incarnation)));
-        }
-        record.epoch += 1;
+        (record.epoch, record.incarnation) = (record.epoch + 1, incarnation);
         self.trace.note(format_args!("coordinator: journal {id} in epoch {}", record.epoch));
         let replica = Replica { node, incarnation };
         Ok(Journal { id, epoch: record.epoch, leader: node, replicas: vec![replica], isr: vec![replica] })
@@ -79,7 +87,7 @@ impl Coordinator for Connected {
         Ok(())
     }
 
-    async fn open_journal(&self, node: NodeId, incarnation: u64) -> Result<Journal, CoordinatorError> {
+    async fn open_journal(&self, open: OpenJournal) -> Result<Journal, CoordinatorError> {
         if self.pulse.is_dead() {
             return std::future::pending().await;
         }
@@ -88,7 +96,7 @@ impl Coordinator for Connected {
         if self.records.fails() {
             return lost();
         }
-        let opened = self.records.open(node, incarnation);
+        let opened = self.records.open(&open);
         tokio::time::sleep(self.records.chance.up_to(Duration::from_millis(20))).await;
         // The answer is lost: the epoch is taken all the same.
         if self.records.fails() { lost() } else { opened }

@@ -97,6 +97,7 @@ impl World {
         disk.set_latency(Duration::from_micros(chance.pick(&[200, 2_000, 20_000])));
         let config = Config {
             data_dir: "/data".into(),
+            journals: 1,
             wal_file_bytes: chance.pick(&[16 << 10, 32 << 10]),
             wal_max_bytes: chance.pick(&[600 << 10, 1 << 20, 4 << 20]),
             segment_bytes: chance.pick(&[8_000, 30_000, 100_000]),
