@@ -1,10 +1,13 @@
 //! `tidemark standalone`, killed and stopped in the middle of things.
 
+#![allow(clippy::print_stdout, reason = "many rounds tell how far they are")]
+
+use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidemark_tests::clients::{Record, admin_for, create_on, produce, producer_for};
-use tidemark_tests::load::{Load, Reading};
+use tidemark_tests::load::{Kind, Load, Reading};
 use tidemark_tests::target::{binaries, directory};
 use xtask::cluster::Standalone;
 
@@ -33,6 +36,56 @@ fn killed_again_and_again_it_keeps_what_it_acknowledged_once() {
     reading.finish();
     let count = load.verify(&standalone.bootstrap);
     assert!(count >= 10_000);
+}
+
+/// Settings under which a standalone has segments within seconds.
+const TIER_SOON: &[(&str, &str)] =
+    &[("TIDEMARK_SEGMENT_BYTES", "300000"), ("TIDEMARK_SEGMENT_MS", "300"), ("TIDEMARK_WAL_MAX_BYTES", "300000000")];
+
+/// The segments in the object store of a standalone.
+fn segments(dir: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    let count = |entry: std::fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => segments(&entry.path()),
+        _ => usize::from(entry.file_name().to_string_lossy().ends_with(".segment")),
+    };
+    entries.filter_map(Result::ok).map(count).sum()
+}
+
+/// `cargo xtask chaos crash` asks for more rounds.
+#[test]
+fn killed_under_load_at_any_moment_it_has_what_it_acknowledged() {
+    let rounds = std::env::var("TIDEMARK_CRASH_ROUNDS").map_or(4, |rounds| rounds.parse().expect("a number of rounds"));
+    let binary = binaries().expect("tidemark builds").join("tidemark");
+    let (dir, _guard) = directory("crash-rounds").expect("a directory can be made");
+    let mut standalone = Standalone::start_with(&binary, &dir, TIER_SOON).unwrap_or_else(|error| panic!("{error:#}"));
+    // Any numbers will do: what is met is told by the clock.
+    let mut chance = std::process::id();
+    let (mut at_a_put, mut records) = (0, 0);
+    for round in 1..=rounds {
+        let load = |kind: Kind, name: &str| {
+            let topic = format!("{name}-{round}");
+            create_on(&admin_for(&standalone.bootstrap), &topic, PARTITIONS, &[]).expect("the topic is created");
+            Load::start_of(kind, &standalone.bootstrap, &topic, PARTITIONS)
+        };
+        let loads = [load(Kind::Idempotent, "idempotent"), load(Kind::Plain, "plain")];
+        loads.iter().for_each(|load| load.progress(500));
+        chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        if round % 2 == 0 {
+            // Between a PUT and the manifest: as soon as the object is there.
+            let before = segments(&dir);
+            let appeared = Instant::now() + Duration::from_secs(20);
+            while segments(&dir) <= before && Instant::now() < appeared {}
+            at_a_put += usize::from(segments(&dir) > before);
+        } else {
+            std::thread::sleep(Duration::from_micros(u64::from(chance >> 12)));
+        }
+        standalone.restart().unwrap_or_else(|error| panic!("round {round}: {error:#}"));
+        loads.iter().for_each(|load| load.progress(200));
+        records += loads.map(|load| load.verify(&standalone.bootstrap)).iter().sum::<usize>();
+        println!("round {round}: {records} records verified, {at_a_put} kills at a PUT");
+    }
+    assert!(at_a_put > 0, "no kill came at a PUT");
 }
 
 #[test]

@@ -17,16 +17,22 @@ pub struct Standalone {
     pub started_in: Duration,
     binary: PathBuf,
     dir: PathBuf,
+    settings: Vec<(&'static str, &'static str)>,
 }
 
 impl Standalone {
     /// Starts `binary` with its state and its log under `dir`.
     pub fn start(binary: &Path, dir: &Path) -> Result<Self> {
+        Self::start_with(binary, dir, &[])
+    }
+
+    /// The same with settings by environment variables, also when it is restarted.
+    pub fn start_with(binary: &Path, dir: &Path, settings: &[(&'static str, &'static str)]) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let bootstrap = format!("127.0.0.1:{}", free_port());
         let http = format!("127.0.0.1:{}", free_port());
         let began = Instant::now();
-        let process = spawn(binary, dir, &bootstrap, &http)?;
+        let process = spawn(binary, dir, &bootstrap, &http, settings)?;
         let mut started = Self {
             bootstrap,
             http,
@@ -34,6 +40,7 @@ impl Standalone {
             started_in: Duration::ZERO,
             binary: binary.to_owned(),
             dir: dir.to_owned(),
+            settings: settings.to_vec(),
         };
         started.wait_ready()?;
         started.started_in = began.elapsed();
@@ -44,7 +51,7 @@ impl Standalone {
     pub fn restart(&mut self) -> Result<()> {
         self.process.kill();
         let began = Instant::now();
-        self.process = spawn(&self.binary, &self.dir, &self.bootstrap, &self.http)?;
+        self.process = spawn(&self.binary, &self.dir, &self.bootstrap, &self.http, &self.settings)?;
         self.wait_ready()?;
         self.started_in = began.elapsed();
         Ok(())
@@ -55,9 +62,15 @@ impl Standalone {
     }
 }
 
-fn spawn(binary: &Path, dir: &Path, bootstrap: &str, http: &str) -> Result<Process> {
+fn spawn(
+    binary: &Path,
+    dir: &Path,
+    bootstrap: &str,
+    http: &str,
+    settings: &[(&'static str, &'static str)],
+) -> Result<Process> {
     let mut command = Command::new(binary);
     command.current_dir(dir).arg("standalone").arg("--data-dir").arg(dir.join("data"));
-    command.args(["--listen", bootstrap, "--http", http]);
+    command.args(["--listen", bootstrap, "--http", http]).envs(settings.iter().copied());
     Process::start("tidemark standalone", &dir.join("standalone.log"), &mut command)
 }

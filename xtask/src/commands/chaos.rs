@@ -20,6 +20,15 @@ enum What {
     /// Members of groups of both protocols join, leave, are killed and paused, topics grow, coordinators are killed every
     /// few seconds; then a checker looks for partitions with two owners, lost commits and undelivered records.
     Groups(Groups),
+    /// A standalone is killed at random moments under load, also between a PUT and the manifest, and what it acknowledged is
+    /// verified after each round.
+    Crash(Crash),
+}
+
+#[derive(Debug, clap::Args)]
+struct Crash {
+    #[arg(long, default_value_t = 50)]
+    rounds: u32,
 }
 
 #[derive(Debug, clap::Args)]
@@ -46,7 +55,10 @@ struct Groups {
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let What::Groups(groups) = &args.what;
+    let groups = match &args.what {
+        What::Groups(groups) => groups,
+        What::Crash(crash) => return run_crash(crash),
+    };
     need_build_tools()?;
     sh::step("build");
     sh::run(sh::cargo().args(["build", "--package", "tidemark-tests", "--bins"]))?;
@@ -74,4 +86,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     sh::step("chaos");
     sh::run(&mut chaos)
+}
+
+fn run_crash(args: &Crash) -> Result<()> {
+    need_build_tools()?;
+    let mut test = sh::cargo();
+    test.env("TIDEMARK_CRASH_ROUNDS", args.rounds.to_string());
+    let name = "killed_under_load_at_any_moment_it_has_what_it_acknowledged";
+    sh::run(test.args(["test", "--package", "tidemark-tests", "--test", "crash", "--", "--exact", "--nocapture", name]))
 }
