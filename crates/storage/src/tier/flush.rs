@@ -41,6 +41,9 @@ impl Tiering {
             // Only batches that are gone, with their topics or by retention.
             let edit = ManifestEdit { tiered_through: name.last_index, ..ManifestEdit::default() };
             self.journal.append_entry(Entry::ManifestEdited(edit)).await?;
+            // As good as tiered: after a checkpoint the log behind it can go.
+            self.tiered_since_checkpoint += self.journal.files.used();
+            self.changed.get_or_insert_with(Instant::now);
             return Ok(());
         }
         // Never closed: without one the flush would go on all the same.
