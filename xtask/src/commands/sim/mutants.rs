@@ -200,7 +200,8 @@ fn attempt(mutant: &Mutant, tree: &Path, first: u64, seeds: u64) -> Result<Optio
         fs::write(&path, edited(&text, edit).with_context(|| format!("mutant {:?}", mutant.name))?)?;
     }
     let mut test = simulation(tree, first, seeds);
-    test.env("CARGO_TARGET_DIR", sh::target_dir()).env("RUST_BACKTRACE", "0");
+    // Of its own: the crates there have the names and paths of ours, and each would take the other's for built.
+    test.env("CARGO_TARGET_DIR", tree.join("target")).env("RUST_BACKTRACE", "0");
     let output = test.output()?;
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if output.status.success() {
