@@ -59,11 +59,11 @@ fn main() -> Result<()> {
     let result = match cli.on {
         On::Kafka => {
             let kafka = Kafka::start(&dir.path().join("kafka"))?;
-            run(&plan(&kafka.bootstrap)?, || None)
+            run(&plan(&kafka.bootstrap)?, |_| None)
         }
         On::Standalone => {
             let standalone = Standalone::start(&binaries()?.join("tidemark"), &dir.path().join("standalone"))?;
-            run(&plan(&standalone.bootstrap)?, || None)
+            run(&plan(&standalone.bootstrap)?, |_| None)
         }
         On::Services => {
             let options = Options { coordinators: cli.coordinators, ..Options::default() };
@@ -71,7 +71,7 @@ fn main() -> Result<()> {
             let bootstrap = services.bootstrap.clone();
             let mut killer =
                 Killer { services, coordinators: cli.coordinators, killed: 0, away: None, due: Instant::now() };
-            run(&plan(&bootstrap)?, || killer.tick()).inspect_err(|_| eprintln!("{}", killer.services.logs()))
+            run(&plan(&bootstrap)?, |peace| killer.tick(peace)).inspect_err(|_| eprintln!("{}", killer.services.logs()))
         }
     };
     if result.is_err() {
@@ -92,7 +92,7 @@ struct Killer {
 }
 
 impl Killer {
-    fn tick(&mut self) -> Option<String> {
+    fn tick(&mut self, peace: bool) -> Option<String> {
         if let Some((name, since)) = self.away.take() {
             if since.elapsed() < AWAY {
                 self.away = Some((name, since));
@@ -102,7 +102,7 @@ impl Killer {
             self.due = Instant::now() + BETWEEN_KILLS;
             return None;
         }
-        if Instant::now() < self.due {
+        if peace || Instant::now() < self.due {
             return None;
         }
         let name = format!("coordinator-{}", self.killed % self.coordinators);

@@ -68,8 +68,8 @@ impl Random {
 }
 
 /// Runs the plan, and fails with all rules that were broken. `meanwhile` is called often: it may break what the groups
-/// stand on, and says what it did.
-pub fn run(plan: &Plan, mut meanwhile: impl FnMut() -> Option<String>) -> Result<String> {
+/// stand on, unless it is told that there is to be peace, and says what it did.
+pub fn run(plan: &Plan, mut meanwhile: impl FnMut(bool) -> Option<String>) -> Result<String> {
     let mut random = Random(plan.seed);
     let mut groups = Vec::new();
     for protocol in &plan.protocols {
@@ -80,7 +80,7 @@ pub fn run(plan: &Plan, mut meanwhile: impl FnMut() -> Option<String>) -> Result
     let mut blows: BTreeMap<String, u32> = BTreeMap::new();
     while began.elapsed() < plan.time {
         std::thread::sleep(TICK);
-        if let Some(what) = meanwhile() {
+        if let Some(what) = meanwhile(false) {
             *blows.entry(what).or_default() += 1;
         }
         for group in &mut groups {
@@ -173,7 +173,7 @@ impl Group {
     }
 
     /// Lets the group read to the end in peace, takes it down, and looks at what it has been through.
-    fn finish(mut self, meanwhile: &mut impl FnMut() -> Option<String>) -> Result<Found> {
+    fn finish(mut self, meanwhile: &mut impl FnMut(bool) -> Option<String>) -> Result<Found> {
         self.crew.resume_all()?;
         if self.crew.active() == 0 {
             self.crew.join()?;
@@ -191,8 +191,8 @@ impl Group {
                 eprintln!("{}: committed {committed:?}, not {ends:?}", self.name);
                 break;
             }
-            // The cluster goes on as it was.
-            meanwhile();
+            // Each move of a group begins its session timers anew, so a dead member of KIP-848 is missed only in peace.
+            meanwhile(true);
             std::thread::sleep(TICK);
         }
         let caught_up = Instant::now() < deadline;
