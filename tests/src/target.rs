@@ -23,7 +23,7 @@ pub struct Target {
 #[derive(Debug)]
 enum Running {
     Elsewhere,
-    Standalone { _process: Standalone, _end: PipeWriter },
+    Standalone { _process: Box<Standalone>, _end: PipeWriter },
     Services { _processes: Box<Services>, _end: PipeWriter },
 }
 
@@ -79,7 +79,7 @@ fn start() -> Result<Target> {
     } else {
         let standalone = Standalone::start(&binaries.join("tidemark"), &dir)?;
         let end = end_with_us(&[standalone.process.id()], temporary)?;
-        (standalone.bootstrap.clone(), Running::Standalone { _process: standalone, _end: end })
+        (standalone.bootstrap.clone(), Running::Standalone { _process: Box::new(standalone), _end: end })
     };
     Ok(Target { bootstrap, _running: running })
 }
