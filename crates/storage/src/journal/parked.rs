@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tidemark_model::storage::AppendRequest;
+use tidemark_model::storage::{Append, AppendRequest};
 use tidemark_model::{StorageError, TopicPartition};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -60,6 +60,10 @@ impl Core {
             let waits = self.must_wait_for_room(&parked.request, space) || self.must_wait_for_view(&parked.request);
             if parked.until > now && waits {
                 self.parked.push(parked);
+            } else if self.is_behind_another(&parked.request) {
+                // Its time is up and an earlier one's is not: taken in now, it would overtake that one.
+                let error = StorageError::Full("an earlier request for its partition still waits".into());
+                answers.add(Reply::Append(parked.reply, results_of(&parked.request)), Some(error));
             } else {
                 admitted |= self.admit(parked.request, parked.reply, space, answers);
             }
@@ -86,15 +90,15 @@ impl Core {
     /// A partition is not in the view and may be in a newer one, or an earlier request for it waits.
     fn must_wait_for_view(&self, request: &AppendRequest) -> bool {
         let behind = self.view.revision < request.route.generation;
-        if !behind && self.parked.is_empty() {
-            return false;
-        }
+        let unknown = |append: &Append| self.leader_epoch(append.partition).is_err();
+        (behind && request.appends.iter().any(unknown)) || self.is_behind_another(request)
+    }
+
+    /// An earlier request for one of its partitions waits.
+    fn is_behind_another(&self, request: &AppendRequest) -> bool {
         let waits = |at: TopicPartition| {
             self.parked.iter().any(|parked| parked.request.appends.iter().any(|append| append.partition == at))
         };
-        request
-            .appends
-            .iter()
-            .any(|append| (behind && self.leader_epoch(append.partition).is_err()) || waits(append.partition))
+        !self.parked.is_empty() && request.appends.iter().any(|append| waits(append.partition))
     }
 }

@@ -117,3 +117,20 @@ async fn without_room_an_append_waits_and_is_then_refused() {
         assert_eq!(answer.await.unwrap().base_offset, i64::from(acked) * 5 + n as i64 * 5);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn whose_time_is_up_before_an_earlier_one_does_not_overtake_it() {
+    let mut world = World::new(1);
+    world.config.wal_max_bytes = 100_000;
+    let service = world.start().await.unwrap();
+    // The log's first file, and a part of the second.
+    for size in [30_000, 30_000, 10_000] {
+        append(&service, at(0, 0), plain(size)).await.unwrap();
+    }
+    // Too large for what room is left, and then one that would fit, but may not pass it.
+    let earlier = append(&service, at(0, 0), plain(60_000));
+    let later = append(&service, at(0, 0), plain(1));
+    assert!(matches!(later.await, Err(StorageError::Full(_))), "refused when its time is up");
+    // Tiering makes the room, and the first of them has the first offset.
+    assert_eq!(earlier.await.unwrap().base_offset, 3);
+}
