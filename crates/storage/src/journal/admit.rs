@@ -37,13 +37,19 @@ impl Core {
         }
         let route = request.route;
         let before = self.next_index;
-        let results: AppendResults = request.appends.into_iter().map(|append| self.admit_one(append, route)).collect();
+        let mut indexes = Vec::with_capacity(request.appends.len());
+        let admitted = request.appends.into_iter().map(|append| {
+            let result = self.admit_one(append, route);
+            indexes.push(if result.is_ok() { self.next_index - 1 } else { 0 });
+            result
+        });
+        let results: AppendResults = admitted.collect();
         let last = self.next_index - 1;
         if last == self.state.last.index {
             // Nothing is under way on which an answer could depend.
             answers.add(Reply::Append(reply, results), None);
         } else {
-            self.waiters.push_back(Waiter { index: last, reply: Reply::Append(reply, results) });
+            self.waiters.push_back(Waiter { index: last, indexes, reply: Reply::Append(reply, results) });
         }
         self.next_index > before
     }

@@ -86,6 +86,8 @@ pub(super) struct Ahead {
 /// Somebody who is answered when an index is committed.
 pub(super) struct Waiter {
     pub(super) index: u64,
+    /// By append, the index that it is committed with; 0 where it was refused.
+    pub(super) indexes: Vec<u64>,
     pub(super) reply: Reply,
 }
 
@@ -163,7 +165,7 @@ impl Core {
         match &self.phase {
             Phase::Serving => {
                 let id = self.name(entry);
-                self.waiters.push_back(Waiter { index: id.index, reply: Reply::Entry(reply, id) });
+                self.waiters.push_back(Waiter { index: id.index, indexes: Vec::new(), reply: Reply::Entry(reply, id) });
             }
             Phase::Reopening(error) | Phase::Ended(error) => {
                 // Whoever asked may have stopped waiting.
@@ -212,8 +214,17 @@ impl Core {
             phase => phase,
         };
         let mut answers = Answers::default();
-        for waiter in self.waiters.drain(..) {
-            answers.0.push((waiter.reply, Some(error.clone())));
+        let committed = self.state.last.index;
+        for Waiter { reply, indexes, .. } in self.waiters.drain(..) {
+            match reply {
+                // What an earlier group committed of a request stays.
+                Reply::Append(reply, results) => {
+                    let outcome = |(index, result)| if index <= committed { result } else { Err(error.clone()) };
+                    let results = indexes.into_iter().zip(results).map(outcome).collect();
+                    answers.add(Reply::Append(reply, results), None);
+                }
+                reply => answers.add(reply, Some(error.clone())),
+            }
         }
         if self.phase != Phase::Serving {
             self.refuse_parked(error, &mut answers);
@@ -262,7 +273,7 @@ impl Core {
         }
         let (reply, answer) = oneshot::channel();
         let id = EntryId { epoch: self.epoch, index: last };
-        self.waiters.push_back(Waiter { index: last, reply: Reply::Entry(reply, id) });
+        self.waiters.push_back(Waiter { index: last, indexes: Vec::new(), reply: Reply::Entry(reply, id) });
         Some(answer)
     }
 

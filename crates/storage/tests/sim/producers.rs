@@ -208,19 +208,13 @@ impl Plain {
         for (appends, answer) in under_way {
             let Some(answers) = life.answer(patience, answer).await else { continue };
             for ((at, batch), answer) in appends.iter().zip(answers) {
-                self.answered(*at, batch, answer, appends.len() == 1)?;
+                self.answered(*at, batch, answer)?;
             }
         }
         Ok(())
     }
 
-    fn answered(
-        &self,
-        at: TopicPartition,
-        batch: &Batch,
-        answer: Result<Appended, StorageError>,
-        alone: bool,
-    ) -> Checked {
+    fn answered(&self, at: TopicPartition, batch: &Batch, answer: Result<Appended, StorageError>) -> Checked {
         let number = number(batch.body()).unwrap_or_default();
         match answer {
             Ok(appended) => {
@@ -231,11 +225,11 @@ impl Plain {
             Err(error) => {
                 self.world.trace.note(format_args!("producer {}: {number}: {error}", self.name));
                 match error {
-                    StorageError::Full(_) if alone => {
+                    StorageError::Full(_) => {
                         self.world.trace.count("refused for want of room");
                         self.world.model().refused(at, batch)
                     }
-                    StorageError::Full(_) | StorageError::Unavailable(_) | StorageError::NotLeader(_) => Ok(()),
+                    StorageError::Unavailable(_) | StorageError::NotLeader(_) => Ok(()),
                     StorageError::UnknownPartition(_) if self.world.model().is_deleted(at) => Ok(()),
                     error => Err(format!("{at}: producer {} is told: {error}", self.name)),
                 }
