@@ -1,7 +1,7 @@
 //! The start: from what a data directory and the bucket hold to journals that are served.
 //!
 //! First the disk says which logs there are; a log that failed is [copied](copy) to a new one. Then the coordinator opens the
-//! journal of each, all are [recovered](restore) side by side, and each begins its epoch.
+//! journal of each, all are [recovered](restore()) side by side, and each begins its epoch.
 
 mod copy;
 mod restore;
