@@ -29,6 +29,9 @@ type command struct {
 	Topics     []string
 	From       string
 	Value      int64
+	Group      string
+	Assignor   string
+	Before     int
 }
 
 type record struct {
@@ -44,6 +47,9 @@ type answer struct {
 	Error   string     `json:"error,omitempty"`
 	Placed  [][2]int64 `json:"placed,omitempty"`
 	Records []record   `json:"records,omitempty"`
+	// What each member of a group read, and what it was assigned at the end.
+	Read     [][]record `json:"read,omitempty"`
+	Assigned [][]int32  `json:"assigned,omitempty"`
 }
 
 var acks = map[string][]kgo.Opt{
@@ -104,6 +110,8 @@ func (d *driver) do(c command) (answer, error) {
 		return d.produce(ctx, c)
 	case "read":
 		return d.read(ctx, c)
+	case "group":
+		return d.group(ctx, c)
 	default:
 		return answer{}, fmt.Errorf("what is %q", c.Do)
 	}
@@ -236,17 +244,21 @@ func (d *driver) read(ctx context.Context, c command) (answer, error) {
 			if r.Offset+1 == end {
 				delete(unread, at)
 			}
-			number := r.Partition
-			read := record{
-				Topic: r.Topic, Partition: &number, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli(),
-				Value: string(r.Value),
-			}
-			if r.Key != nil {
-				key := string(r.Key)
-				read.Key = &key
-			}
-			a.Records = append(a.Records, read)
+			a.Records = append(a.Records, received(r))
 		})
 	}
 	return a, nil
+}
+
+func received(r *kgo.Record) record {
+	number := r.Partition
+	read := record{
+		Topic: r.Topic, Partition: &number, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli(),
+		Value: string(r.Value),
+	}
+	if r.Key != nil {
+		key := string(r.Key)
+		read.Key = &key
+	}
+	return read
 }

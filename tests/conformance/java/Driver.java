@@ -12,6 +12,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Future;
+import java.util.function.BooleanSupplier;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
@@ -48,6 +49,7 @@ public class Driver {
         return switch (command.get("do").asText()) {
             case "create" -> create(command);
             case "produce" -> produce(command);
+            case "group" -> group(command);
             default -> read(command);
         };
     }
@@ -118,6 +120,68 @@ public class Driver {
             }
         }
         return Map.of("records", records);
+    }
+
+    static Map<String, ?> group(JsonNode command) throws Exception {
+        int before = command.get("before").asInt(), more = command.get("records").size();
+        List<KafkaConsumer<String, String>> members = new ArrayList<>();
+        List<List<Map<String, Object>>> read = new ArrayList<>();
+        try {
+            join(command, members, read);
+            pollUntil(members, read, () -> count(read) >= before);
+            if (more > 0) {
+                join(command, members, read);
+                int partitions = members.get(0).partitionsFor(command.get("topic").asText()).size();
+                pollUntil(members, read, () -> members.stream().noneMatch(member -> member.assignment().isEmpty())
+                    && members.stream().mapToInt(member -> member.assignment().size()).sum() == partitions);
+                produce(command);
+                pollUntil(members, read, () -> count(read) >= before + more);
+            }
+            members.forEach(KafkaConsumer::commitSync);
+            List<List<Integer>> assigned = members.stream()
+                .map(member -> member.assignment().stream().map(TopicPartition::partition).sorted().toList()).toList();
+            return Map.of("read", read, "assigned", assigned);
+        } finally {
+            members.forEach(KafkaConsumer::close);
+        }
+    }
+
+    static void join(
+        JsonNode command, List<KafkaConsumer<String, String>> members, List<List<Map<String, Object>>> read
+    ) {
+        Map<String, Object> config = new HashMap<>(Map.of("bootstrap.servers", bootstrap));
+        config.put("group.id", command.get("group").asText());
+        config.put("auto.offset.reset", "earliest");
+        String assignor = command.get("assignor").asText();
+        if (command.get("protocol").asText().equals("consumer")) {
+            config.put("group.protocol", "consumer");
+            config.put("group.remote.assignor", assignor);
+        } else {
+            config.put("partition.assignment.strategy", "org.apache.kafka.clients.consumer." + assignor);
+        }
+        var member = new KafkaConsumer<>(config, new StringDeserializer(), new StringDeserializer());
+        members.add(member);
+        read.add(new ArrayList<>());
+        member.subscribe(List.of(command.get("topic").asText()));
+    }
+
+    static int count(List<List<Map<String, Object>>> read) {
+        return read.stream().mapToInt(List::size).sum();
+    }
+
+    static void pollUntil(
+        List<KafkaConsumer<String, String>> members, List<List<Map<String, Object>>> read, BooleanSupplier done
+    ) {
+        long deadline = System.nanoTime() + PATIENCE.toNanos();
+        while (!done.getAsBoolean()) {
+            if (System.nanoTime() > deadline) {
+                var assigned = members.stream().map(KafkaConsumer::assignment).toList();
+                throw new IllegalStateException("read " + count(read) + " records, assigned " + assigned);
+            }
+            for (int i = 0; i < members.size(); i++) {
+                for (var record : members.get(i).poll(Duration.ofMillis(100))) read.get(i).add(received(record));
+            }
+        }
     }
 
     static Map<String, Object> received(ConsumerRecord<String, String> record) {

@@ -6,6 +6,9 @@ import time
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 PATIENCE_SECONDS = 60
 
@@ -75,21 +78,81 @@ def read_with(consumer, command):
         for partition, records in consumer.poll(timeout_ms=200).items():
             for record in records:
                 if record.offset < ends[partition]:
-                    yield {
-                        "topic": record.topic,
-                        "partition": record.partition,
-                        "offset": record.offset,
-                        "timestamp": record.timestamp,
-                        "key": record.key.decode() if record.key is not None else None,
-                        "value": record.value.decode(),
-                    }
+                    yield received(record)
                 if record.offset + 1 >= ends[partition]:
                     unread.discard(partition)
 
 
+ASSIGNORS = {
+    "range": RangePartitionAssignor,
+    "roundrobin": RoundRobinPartitionAssignor,
+    "sticky": StickyPartitionAssignor,
+}
+
+
+def group(servers, command):
+    members, read = [], []
+
+    def join():
+        assignor = ASSIGNORS[command["assignor"]]
+        member = KafkaConsumer(
+            command["topic"],
+            bootstrap_servers=servers,
+            group_id=command["group"],
+            auto_offset_reset="earliest",
+            partition_assignment_strategy=[assignor],
+        )
+        members.append(member)
+        read.append([])
+
+    def poll_until(done):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not done():
+            if time.monotonic() > deadline:
+                assigned = [member.assignment() for member in members]
+                raise TimeoutError(f"read {count()} records, assigned {assigned}")
+            for member, its in zip(members, read):
+                for records in member.poll(timeout_ms=100).values():
+                    its += map(received, records)
+
+    def count():
+        return sum(map(len, read))
+
+    def shared():
+        sizes = [len(member.assignment()) for member in members]
+        return all(sizes) and sum(sizes) == len(members[0].partitions_for_topic(command["topic"]))
+
+    try:
+        join()
+        poll_until(lambda: count() >= command["before"])
+        if command["records"]:
+            join()
+            poll_until(shared)
+            produce(servers, command)
+            poll_until(lambda: count() >= command["before"] + len(command["records"]))
+        for member in members:
+            member.commit()
+        assigned = [sorted(at.partition for at in member.assignment()) for member in members]
+        return {"read": read, "assigned": assigned}
+    finally:
+        for member in members:
+            member.close()
+
+
+def received(record):
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": record.timestamp,
+        "key": record.key.decode() if record.key is not None else None,
+        "value": record.value.decode(),
+    }
+
+
 def main():
     servers = sys.argv[1].split(",")
-    commands = {"create": create, "produce": produce, "read": read}
+    commands = {"create": create, "produce": produce, "read": read, "group": group}
     for line in sys.stdin:
         command = json.loads(line)
         try:

@@ -3,6 +3,8 @@
 const readline = require("node:readline");
 const { CompressionTypes, Kafka, logLevel } = require("kafkajs");
 
+const PATIENCE_MS = 60_000;
+
 process.env.KAFKAJS_NO_PARTITIONER_WARNING = "1";
 
 // Its log goes to standard output by default, which is ours.
@@ -36,6 +38,39 @@ const commands = {
     return { placed: [] };
   },
 
+  async group(command) {
+    const members = [];
+    const count = () => members.reduce((sum, { read }) => sum + read.length, 0);
+    const until = async (done) => {
+      const deadline = Date.now() + PATIENCE_MS;
+      while (!done()) {
+        if (Date.now() > deadline) {
+          const assigned = JSON.stringify(members.map((member) => member.assigned));
+          throw new Error(`read ${count()} records, assigned ${assigned}`);
+        }
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    };
+    try {
+      await join(command, members);
+      await until(() => count() >= command.before);
+      if (command.records.length > 0) {
+        await join(command, members);
+        const { length } = members[0].assigned;
+        await until(() => {
+          const sizes = members.map(({ assigned }) => assigned.length);
+          return Math.min(...sizes) > 0 && sizes[0] + sizes[1] === length;
+        });
+        await commands.produce(command);
+        await until(() => count() >= command.before + command.records.length);
+      }
+    } finally {
+      // It commits what it has handed out when it stops.
+      for (const { consumer } of members) await consumer.disconnect();
+    }
+    return { read: members.map(({ read }) => read), assigned: members.map(({ assigned }) => assigned) };
+  },
+
   // What its admin client knows of offsets: [partition, low, high] of each partition, and [partition, offset] by time.
   async offsets({ topic, timestamp }) {
     const admin = kafka.admin();
@@ -52,6 +87,30 @@ const commands = {
     }
   },
 };
+
+async function join({ group, topic }, members) {
+  const consumer = kafka.consumer({ groupId: group });
+  const member = { consumer, read: [], assigned: [] };
+  members.push(member);
+  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
+    member.assigned = (payload.memberAssignment[topic] ?? []).sort((one, other) => one - other);
+  });
+  await consumer.connect();
+  await consumer.subscribe({ topic, fromBeginning: true });
+  await consumer.run({
+    eachMessage: async ({ partition, message }) => {
+      const { key, value, offset, timestamp } = message;
+      member.read.push({
+        topic,
+        partition,
+        offset: Number(offset),
+        timestamp: Number(timestamp),
+        key: key === null ? null : key.toString(),
+        value: value.toString(),
+      });
+    },
+  });
+}
 
 async function main() {
   for await (const line of readline.createInterface({ input: process.stdin })) {

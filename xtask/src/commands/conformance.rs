@@ -7,6 +7,7 @@ mod cases;
 mod client;
 mod console;
 mod driver;
+mod groups;
 mod kcat;
 mod languages;
 mod report;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::client::{Client, From, Produce, Received, Record, Way};
+use super::groups;
 use super::report::Report;
 use super::rules::{self, Run};
 
@@ -62,6 +63,7 @@ pub(super) fn run(client: &mut dyn Client, name: &'static str, prefix: &str, rep
     }
     several_topics(client, &topic, &all, report);
     many(client, &topic, report);
+    groups::run(client, &topic, report);
     client.own_steps(&topic, &all, report);
     Some(Written { client: name, topic, all })
 }

@@ -1,6 +1,6 @@
 //! What a case asks of a client, whatever language it is in.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::report::Report;
@@ -68,6 +68,28 @@ pub(super) enum From {
     Timestamp(i64),
 }
 
+/// Members of a group that read a topic together.
+#[derive(Debug)]
+pub(super) struct Group<'a> {
+    pub(super) group: &'a str,
+    pub(super) topic: &'a str,
+    pub(super) protocol: &'a str,
+    pub(super) assignor: &'a str,
+    /// How many records the first member reads before there is a second.
+    pub(super) before: usize,
+    /// What is produced once the second shares the partitions with the first. There is no second where this is empty.
+    pub(super) records: &'a [Record],
+}
+
+/// What each member of a group got.
+#[derive(Debug, Deserialize)]
+pub(super) struct Shared {
+    /// In the order of arrival.
+    pub(super) read: Vec<Vec<Received>>,
+    /// Partitions at the end.
+    pub(super) assigned: Vec<Vec<u32>>,
+}
+
 /// What not every client has.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Abilities {
@@ -78,6 +100,8 @@ pub(super) struct Abilities {
     pub(super) several_topics: bool,
     /// Whether a read of a topic takes seconds whatever it holds.
     pub(super) slow: bool,
+    /// Group protocols and their assignors, by the client's own names.
+    pub(super) groups: &'static [(&'static str, &'static str)],
 }
 
 /// All that Kafka has.
@@ -85,7 +109,7 @@ pub(super) const CODECS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
 
 pub(super) trait Client {
     fn abilities(&self) -> Abilities {
-        Abilities { codecs: CODECS, to_partition: true, several_topics: true, slow: false }
+        Abilities { codecs: CODECS, to_partition: true, several_topics: true, slow: false, groups: &[] }
     }
 
     fn create(&mut self, topic: &str) -> Result<()>;
@@ -95,6 +119,11 @@ pub(super) trait Client {
 
     /// Everything from there to the ends that the partitions have now, by partition in the order of arrival.
     fn read(&mut self, topics: &[&str], from: From) -> Result<Vec<Received>>;
+
+    /// Reads a topic in a group, as `groups` says.
+    fn group(&mut self, _group: &Group<'_>) -> Result<Shared> {
+        bail!("it has no groups")
+    }
 
     /// What this client alone can do, with a topic and all that it holds.
     fn own_steps(&mut self, _topic: &str, _all: &[Received], _report: &mut Report) {}

@@ -78,7 +78,7 @@ fn property_name(what: &str) -> &'static str {
 
 impl Client for Console {
     fn abilities(&self) -> Abilities {
-        Abilities { codecs: CODECS, to_partition: false, several_topics: false, slow: true }
+        Abilities { codecs: CODECS, to_partition: false, several_topics: false, slow: true, groups: &[] }
     }
 
     fn create(&mut self, topic: &str) -> Result<()> {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use xtask::sh;
 
-use super::client::{Abilities, CODECS, Client, From, PARTITIONS, Placed, Produce, Received};
+use super::client::{Abilities, CODECS, Client, From, Group, PARTITIONS, Placed, Produce, Received, Shared};
 
 /// Longer than any program waits by itself.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -33,12 +33,17 @@ struct Running {
 impl Driver {
     /// A program that `command` starts, with its standard error in `log`.
     pub(super) fn new(command: Command, log: PathBuf) -> Self {
-        let abilities = Abilities { codecs: CODECS, to_partition: true, several_topics: true, slow: false };
+        let abilities = Abilities { codecs: CODECS, to_partition: true, several_topics: true, slow: false, groups: &[] };
         Self { command, log, abilities, running: None }
     }
 
     pub(super) fn with_codecs(mut self, codecs: &'static [&'static str]) -> Self {
         self.abilities.codecs = codecs;
+        self
+    }
+
+    pub(super) fn with_groups(mut self, groups: &'static [(&'static str, &'static str)]) -> Self {
+        self.abilities.groups = groups;
         self
     }
 
@@ -144,5 +149,13 @@ impl Client for Driver {
         };
         let AllRead { records } = self.ask(&json!({"do": "read", "topics": topics, "from": from, "value": value}))?;
         Ok(records)
+    }
+
+    fn group(&mut self, group: &Group<'_>) -> Result<Shared> {
+        let Group { group, topic, protocol, assignor, before, records } = group;
+        self.ask(&json!({
+            "do": "group", "group": group, "topic": topic, "protocol": protocol, "assignor": assignor,
+            "before": before, "way": "key", "acks": null, "codec": null, "records": records,
+        }))
     }
 }

@@ -40,7 +40,7 @@ impl Kcat {
 
 impl Client for Kcat {
     fn abilities(&self) -> Abilities {
-        Abilities { codecs: CODECS, to_partition: true, several_topics: false, slow: false }
+        Abilities { codecs: CODECS, to_partition: true, several_topics: false, slow: false, groups: &[] }
     }
 
     fn create(&mut self, topic: &str) -> Result<()> {

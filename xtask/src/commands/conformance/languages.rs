@@ -10,10 +10,24 @@ use serde_json::json;
 use xtask::tools::kafka::jars;
 use xtask::{machine, sh};
 
-use super::client::{Abilities, Client, From, PARTITIONS, Placed, Produce, Received};
+use super::client::{Abilities, Client, From, Group, PARTITIONS, Placed, Produce, Received, Shared};
 use super::driver::Driver;
 use super::kcat;
 use super::report::Report;
+
+const JAVA_GROUPS: &[(&str, &str)] = &[
+    ("classic", "RangeAssignor"),
+    ("classic", "RoundRobinAssignor"),
+    ("classic", "StickyAssignor"),
+    ("classic", "CooperativeStickyAssignor"),
+    ("consumer", "uniform"),
+    ("consumer", "range"),
+];
+
+const FRANZ_GO_GROUPS: &[(&str, &str)] =
+    &[("classic", "range"), ("classic", "roundrobin"), ("classic", "sticky"), ("classic", "cooperative-sticky")];
+
+const KAFKA_PYTHON_GROUPS: &[(&str, &str)] = &[("classic", "range"), ("classic", "roundrobin"), ("classic", "sticky")];
 
 /// A client, or why it cannot be had.
 pub(super) enum Available {
@@ -34,7 +48,7 @@ pub(super) fn java(bootstrap: &str) -> Result<Available> {
     let mut java = Command::new("java");
     let class_path = format!("{}:{}", built.display(), jars.class_path());
     java.args(["-Xmx512m", "-cp", &class_path, "Driver", bootstrap]);
-    Ok(driver(java, "java"))
+    Ok(driver(java, "java", JAVA_GROUPS))
 }
 
 pub(super) fn franz_go(bootstrap: &str) -> Result<Available> {
@@ -54,7 +68,7 @@ pub(super) fn franz_go(bootstrap: &str) -> Result<Available> {
     sh::quietly(go().args(["build", "-o"]).arg(&program).arg("."))?;
     let mut command = Command::new(program);
     command.arg(bootstrap);
-    Ok(driver(command, "franz-go"))
+    Ok(driver(command, "franz-go", FRANZ_GO_GROUPS))
 }
 
 pub(super) fn kafka_python(bootstrap: &str) -> Result<Available> {
@@ -75,7 +89,7 @@ pub(super) fn kafka_python(bootstrap: &str) -> Result<Available> {
     }
     let mut command = Command::new(python);
     command.arg(source.join("driver.py")).arg(bootstrap);
-    Ok(driver(command, "kafka-python"))
+    Ok(driver(command, "kafka-python", KAFKA_PYTHON_GROUPS))
 }
 
 pub(super) fn kafkajs(bootstrap: &str) -> Result<Available> {
@@ -102,7 +116,7 @@ pub(super) fn kafkajs(bootstrap: &str) -> Result<Available> {
     fs::copy(source.join("driver.js"), built.join("driver.js"))?;
     let mut node = Command::new("node");
     node.arg(built.join("driver.js")).arg(bootstrap);
-    let driver = Driver::new(node, built.join("log")).with_codecs(&["none", "gzip"]);
+    let driver = Driver::new(node, built.join("log")).with_codecs(&["none", "gzip"]).with_groups(&[("classic", "RoundRobinAssigner")]);
     Ok(Available::Yes(Box::new(Kafkajs { driver, reader })))
 }
 
@@ -113,11 +127,11 @@ fn places(name: &str) -> Result<(PathBuf, PathBuf)> {
     Ok((sh::root().join("tests").join("conformance").join(name), built))
 }
 
-fn driver(command: Command, name: &str) -> Available {
+fn driver(command: Command, name: &str, groups: &'static [(&'static str, &'static str)]) -> Available {
     let log = sh::target_dir().join("conformance").join(name).join("log");
     // Of the last run only. It need not be there.
     let _ = fs::remove_file(&log);
-    Available::Yes(Box::new(Driver::new(command, log)))
+    Available::Yes(Box::new(Driver::new(command, log).with_groups(groups)))
 }
 
 /// Installs what `list` names, unless that was done before.
@@ -160,6 +174,10 @@ impl Client for Kafkajs {
 
     fn read(&mut self, topics: &[&str], from: From) -> Result<Vec<Received>> {
         self.reader.read(topics, from)
+    }
+
+    fn group(&mut self, group: &Group<'_>) -> Result<Shared> {
+        self.driver.group(group)
     }
 
     fn own_steps(&mut self, topic: &str, all: &[Received], report: &mut Report) {

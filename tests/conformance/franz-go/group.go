@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+var balancers = map[string]kgo.GroupBalancer{
+	"range": kgo.RangeBalancer(), "roundrobin": kgo.RoundRobinBalancer(), "sticky": kgo.StickyBalancer(),
+	"cooperative-sticky": kgo.CooperativeStickyBalancer(),
+}
+
+type member struct {
+	client *kgo.Client
+	read   []record
+
+	// The client tells of partitions beside the polls.
+	lock     sync.Mutex
+	assigned []int32
+}
+
+func (m *member) partitions() []int32 {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	return slices.Sorted(slices.Values(m.assigned))
+}
+
+func (m *member) gained(_ context.Context, _ *kgo.Client, topics map[string][]int32) {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	for _, partitions := range topics {
+		m.assigned = append(m.assigned, partitions...)
+	}
+}
+
+func (m *member) lost(_ context.Context, _ *kgo.Client, topics map[string][]int32) {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	for _, partitions := range topics {
+		m.assigned = slices.DeleteFunc(m.assigned, func(p int32) bool { return slices.Contains(partitions, p) })
+	}
+}
+
+// By default what was read is committed when partitions go; whoever wants to hear of that does it.
+func (m *member) revoked(ctx context.Context, client *kgo.Client, topics map[string][]int32) {
+	if err := client.CommitUncommittedOffsets(ctx); err == nil {
+		m.lost(ctx, client, topics)
+	}
+}
+
+func (d *driver) join(c command) (*member, error) {
+	m := &member{}
+	client, err := kgo.NewClient(
+		d.seeds, kgo.ConsumerGroup(c.Group), kgo.ConsumeTopics(c.Topic), kgo.Balancers(balancers[c.Assignor]),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.OnPartitionsAssigned(m.gained), kgo.OnPartitionsRevoked(m.revoked), kgo.OnPartitionsLost(m.lost),
+	)
+	m.client = client
+	return m, err
+}
+
+func (d *driver) group(ctx context.Context, c command) (answer, error) {
+	var members []*member
+	defer func() {
+		for _, m := range members {
+			m.client.Close()
+		}
+	}()
+	join := func() error {
+		m, err := d.join(c)
+		if err == nil {
+			members = append(members, m)
+		}
+		return err
+	}
+	if err := join(); err != nil {
+		return answer{}, err
+	}
+	if err := pollUntil(ctx, members, func() bool { return count(members) >= c.Before }); err != nil {
+		return answer{}, err
+	}
+	if len(c.Records) > 0 {
+		partitions := len(members[0].partitions())
+		if err := join(); err != nil {
+			return answer{}, err
+		}
+		shared := func() bool {
+			one, other := len(members[0].partitions()), len(members[1].partitions())
+			return one > 0 && other > 0 && one+other == partitions
+		}
+		if err := pollUntil(ctx, members, shared); err != nil {
+			return answer{}, err
+		}
+		if _, err := d.produce(ctx, c); err != nil {
+			return answer{}, err
+		}
+		all := func() bool { return count(members) >= c.Before+len(c.Records) }
+		if err := pollUntil(ctx, members, all); err != nil {
+			return answer{}, err
+		}
+	}
+	var a answer
+	for _, m := range members {
+		if err := m.client.CommitUncommittedOffsets(ctx); err != nil {
+			return answer{}, fmt.Errorf("commit: %w", err)
+		}
+		a.Read, a.Assigned = append(a.Read, m.read), append(a.Assigned, m.partitions())
+	}
+	return a, nil
+}
+
+func count(members []*member) int {
+	sum := 0
+	for _, m := range members {
+		sum += len(m.read)
+	}
+	return sum
+}
+
+func pollUntil(ctx context.Context, members []*member, done func() bool) error {
+	for !done() {
+		if ctx.Err() != nil {
+			return fmt.Errorf("read %d records: %w", count(members), ctx.Err())
+		}
+		for _, m := range members {
+			short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			fetches := m.client.PollFetches(short)
+			cancel()
+			if err := fetches.Err(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				return fmt.Errorf("fetch: %w", err)
+			}
+			fetches.EachRecord(func(r *kgo.Record) { m.read = append(m.read, received(r)) })
+		}
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+//! Groups: what was produced is read once over two members, and whoever comes later goes on from there.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+
+use super::client::{Client, From, Group, PARTITIONS, Produce, Received, Record, Shared, Way};
+use super::report::Report;
+use super::rules;
+
+/// Enough for every partition to have some, of each of the three portions.
+const RECORDS: usize = 200;
+
+/// A group of each kind that the client has.
+pub(super) fn run(client: &mut dyn Client, topic: &str, report: &mut Report) {
+    for (protocol, assignor) in client.abilities().groups {
+        let topic = format!("{topic}-{protocol}-{assignor}");
+        report.step(&format!("a {protocol} group by {assignor}"), || {
+            let group = format!("{topic}-group");
+            let of = |before, records| Group { group: &group, topic: &topic, protocol, assignor, before, records };
+            client.create(&topic)?;
+            produce(client, &topic, &records("first"))?;
+            let second = records("second");
+            let together = client.group(&of(RECORDS, &second))?;
+            let all = client.read(&[&topic], From::Beginning)?;
+            shared(&all, &together)?;
+
+            produce(client, &topic, &records("third"))?;
+            let later = client.group(&of(RECORDS, &[]))?;
+            let third: Vec<Received> = client.read(&[&topic], From::Beginning)?;
+            rules::same(&third, &[all, later.read.concat()].concat())
+        });
+    }
+}
+
+pub(super) fn records(portion: &str) -> Vec<Record> {
+    let record = |number: usize| Record {
+        key: Some(format!("key-{number}")),
+        partition: None,
+        value: format!("{portion} {number}"),
+    };
+    (0..RECORDS).map(record).collect()
+}
+
+pub(super) fn produce(client: &mut dyn Client, topic: &str, records: &[Record]) -> Result<()> {
+    client.produce(&Produce { topic, acks: None, codec: None, way: Way::Key, records }).map(drop)
+}
+
+/// Each record was read once, and each partition had one member at the end.
+fn shared(all: &[Received], together: &Shared) -> Result<()> {
+    ensure!(all.len() == 2 * RECORDS, "{} records are there", all.len());
+    // What moved from the first member to the second, the first had read before the second did.
+    rules::same(all, &together.read.concat())?;
+    let mut owned = together.assigned.concat();
+    owned.sort_unstable();
+    let each: Vec<u32> = (0..PARTITIONS).collect();
+    ensure!(owned == each && together.assigned.len() == 2, "partitions were shared so: {:?}", together.assigned);
+    for (read, assigned) in together.read.iter().zip(&together.assigned) {
+        let second = read.iter().filter(|record| record.value.starts_with("second"));
+        let reached: BTreeSet<u32> = second.map(|record| record.partition).collect();
+        ensure!(reached.iter().eq(assigned), "partitions {assigned:?} gave records of {reached:?}");
+    }
+    Ok(())
+}
