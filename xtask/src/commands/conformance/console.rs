@@ -1,5 +1,7 @@
 //! The console tools that come with Kafka, one process of Java for each step.
 
+mod groups;
+
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -157,6 +159,7 @@ impl Client for Console {
             ensure!(total == MANY as i64, "{total} records are there");
             Ok(())
         });
+        self.group_steps(topic, all, report);
     }
 }
 

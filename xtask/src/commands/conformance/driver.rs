@@ -33,7 +33,8 @@ struct Running {
 impl Driver {
     /// A program that `command` starts, with its standard error in `log`.
     pub(super) fn new(command: Command, log: PathBuf) -> Self {
-        let abilities = Abilities { codecs: CODECS, to_partition: true, several_topics: true, slow: false, groups: &[] };
+        let abilities =
+            Abilities { codecs: CODECS, to_partition: true, several_topics: true, slow: false, groups: &[] };
         Self { command, log, abilities, running: None }
     }
 

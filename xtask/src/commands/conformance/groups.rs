@@ -54,11 +54,64 @@ fn shared(all: &[Received], together: &Shared) -> Result<()> {
     let mut owned = together.assigned.concat();
     owned.sort_unstable();
     let each: Vec<u32> = (0..PARTITIONS).collect();
-    ensure!(owned == each && together.assigned.len() == 2, "partitions were shared so: {:?}", together.assigned);
+    let fair = together.assigned.len() == 2 && !together.assigned.contains(&Vec::new());
+    ensure!(owned == each && fair, "partitions were shared so: {:?}", together.assigned);
     for (read, assigned) in together.read.iter().zip(&together.assigned) {
         let second = read.iter().filter(|record| record.value.starts_with("second"));
         let reached: BTreeSet<u32> = second.map(|record| record.partition).collect();
         ensure!(reached.iter().eq(assigned), "partitions {assigned:?} gave records of {reached:?}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of two portions, each partition's records in turn: the first member reads the first portion and, of the second,
+    /// what `first` says it does.
+    fn read(first: &[u32]) -> (Vec<Received>, Shared) {
+        let mut all = Vec::new();
+        let mut read = vec![Vec::new(), Vec::new()];
+        for (portion, name) in ["first", "second"].into_iter().enumerate() {
+            for number in 0..RECORDS {
+                let partition = (number % PARTITIONS as usize) as u32;
+                let offset = all.iter().filter(|record: &&Received| record.partition == partition).count() as i64;
+                let value = format!("{name} {number}");
+                let topic = "t".to_owned();
+                let record = Received { topic, partition, offset, timestamp: 1, key: None, value };
+                let member = usize::from(portion == 1 && !first.contains(&partition));
+                read[member].push(record.clone());
+                all.push(record);
+            }
+        }
+        let second = (0..PARTITIONS).filter(|partition| !first.contains(partition)).collect();
+        (all, Shared { read, assigned: vec![first.to_vec(), second] })
+    }
+
+    #[test]
+    fn each_record_is_read_once_by_who_has_its_partition() {
+        let (all, together) = read(&[0, 2, 4]);
+        shared(&all, &together).expect("well shared");
+
+        let (all, mut together) = read(&[0, 2, 4]);
+        let again = together.read[0][RECORDS - 1].clone();
+        together.read[1].insert(0, again);
+        assert!(shared(&all, &together).is_err(), "doubled");
+
+        let (all, mut together) = read(&[0, 2, 4]);
+        together.read[1].pop();
+        assert!(shared(&all, &together).is_err(), "lost");
+
+        let (all, mut together) = read(&[0, 2, 4]);
+        together.assigned[0].push(1);
+        assert!(shared(&all, &together).is_err(), "a partition of two members");
+
+        let (all, mut together) = read(&[0, 2, 4]);
+        together.assigned.reverse();
+        assert!(shared(&all, &together).is_err(), "another's records");
+
+        let (all, together) = read(&[0, 1, 2, 3, 4, 5]);
+        assert!(shared(&all, &together).is_err(), "a member without partitions");
+    }
 }

@@ -7,7 +7,10 @@ use xtask::machine;
 
 use super::client::{Abilities, CODECS, Client, From, Placed, Produce, Received, Way};
 use super::console::Console;
+use super::groups;
 use super::languages::Available;
+use super::report::Report;
+use super::rules;
 use super::tool::{self, Said, TAB};
 
 const PATIENCE_SECONDS: u32 = 60;
@@ -35,6 +38,13 @@ impl Kcat {
     fn run(&self, arguments: &[&str], input: &str) -> Result<Said> {
         let mut kcat = Command::new("kcat");
         tool::run(kcat.args(["-b", &self.bootstrap]).args(arguments), PATIENCE_SECONDS, input)
+    }
+
+    /// Everything that the group has not read yet.
+    fn read_in_group(&self, group: &str, topic: &str) -> Result<Vec<Received>> {
+        let reset = "auto.offset.reset=earliest";
+        let said = self.run(&["-G", group, "-X", reset, "-e", "-q", "-f", FORMAT, topic], "")?;
+        parse_all(topic, &said)
     }
 }
 
@@ -77,12 +87,26 @@ impl Client for Kcat {
         let mut records = Vec::new();
         for topic in topics {
             let said = self.run(&["-C", "-t", topic, "-o", &from, "-e", "-q", "-f", FORMAT], "")?;
-            for line in said.output.lines() {
-                records.push(parse(topic, line).with_context(|| format!("kcat printed {line:?}"))?);
-            }
+            records.extend(parse_all(topic, &said)?);
         }
         Ok(records)
     }
+
+    fn own_steps(&mut self, topic: &str, _all: &[Received], report: &mut Report) {
+        report.step("read in a group, and go on from there", || {
+            let (group, topic) = (format!("{topic}-group"), format!("{topic}-many"));
+            let all = self.read(&[&topic], From::Beginning)?;
+            rules::same(&all, &self.read_in_group(&group, &topic)?)?;
+            let more = groups::records("more");
+            groups::produce(self, &topic, &more)?;
+            let later = self.read_in_group(&group, &topic)?;
+            rules::same(&self.read(&[&topic], From::Beginning)?, &[all, later].concat())
+        });
+    }
+}
+
+fn parse_all(topic: &str, said: &Said) -> Result<Vec<Received>> {
+    said.output.lines().map(|line| parse(topic, line).with_context(|| format!("kcat printed {line:?}"))).collect()
 }
 
 fn parse(topic: &str, line: &str) -> Result<Received> {

@@ -116,7 +116,9 @@ pub(super) fn kafkajs(bootstrap: &str) -> Result<Available> {
     fs::copy(source.join("driver.js"), built.join("driver.js"))?;
     let mut node = Command::new("node");
     node.arg(built.join("driver.js")).arg(bootstrap);
-    let driver = Driver::new(node, built.join("log")).with_codecs(&["none", "gzip"]).with_groups(&[("classic", "RoundRobinAssigner")]);
+    let driver = Driver::new(node, built.join("log"))
+        .with_codecs(&["none", "gzip"])
+        .with_groups(&[("classic", "RoundRobinAssigner")]);
     Ok(Available::Yes(Box::new(Kafkajs { driver, reader })))
 }
 
