@@ -24,10 +24,8 @@ const JAVA_GROUPS: &[(&str, &str)] = &[
     ("consumer", "range"),
 ];
 
-const FRANZ_GO_GROUPS: &[(&str, &str)] =
+const OTHERS_GROUPS: &[(&str, &str)] =
     &[("classic", "range"), ("classic", "roundrobin"), ("classic", "sticky"), ("classic", "cooperative-sticky")];
-
-const KAFKA_PYTHON_GROUPS: &[(&str, &str)] = &[("classic", "range"), ("classic", "roundrobin"), ("classic", "sticky")];
 
 /// A client, or why it cannot be had.
 pub(super) enum Available {
@@ -68,7 +66,7 @@ pub(super) fn franz_go(bootstrap: &str) -> Result<Available> {
     sh::quietly(go().args(["build", "-o"]).arg(&program).arg("."))?;
     let mut command = Command::new(program);
     command.arg(bootstrap);
-    Ok(driver(command, "franz-go", FRANZ_GO_GROUPS))
+    Ok(driver(command, "franz-go", OTHERS_GROUPS))
 }
 
 pub(super) fn kafka_python(bootstrap: &str) -> Result<Available> {
@@ -89,7 +87,7 @@ pub(super) fn kafka_python(bootstrap: &str) -> Result<Available> {
     }
     let mut command = Command::new(python);
     command.arg(source.join("driver.py")).arg(bootstrap);
-    Ok(driver(command, "kafka-python", KAFKA_PYTHON_GROUPS))
+    Ok(driver(command, "kafka-python", OTHERS_GROUPS))
 }
 
 pub(super) fn kafkajs(bootstrap: &str) -> Result<Available> {
