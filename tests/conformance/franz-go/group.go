@@ -14,7 +14,12 @@ import (
 var balancers = map[string]kgo.GroupBalancer{
 	"range": kgo.RangeBalancer(), "roundrobin": kgo.RoundRobinBalancer(), "sticky": kgo.StickyBalancer(),
 	"cooperative-sticky": kgo.CooperativeStickyBalancer(),
+	// In the consumer protocol this stands for the server's.
+	"uniform": kgo.StickyBalancer(),
 }
+
+// The client speaks the consumer protocol only where its context says so.
+const consumerProtocol = "opt_in_kafka_next_gen_balancer_beta"
 
 type member struct {
 	client *kgo.Client
@@ -55,9 +60,12 @@ func (m *member) revoked(ctx context.Context, client *kgo.Client, topics map[str
 }
 
 func (d *driver) join(c command) (*member, error) {
-	m := &member{}
+	m, ctx := &member{}, context.Background()
+	if c.Protocol == "consumer" {
+		ctx = context.WithValue(ctx, consumerProtocol, true) //nolint:revive,staticcheck // the key is the client's
+	}
 	client, err := kgo.NewClient(
-		d.seeds, kgo.ConsumerGroup(c.Group), kgo.ConsumeTopics(c.Topic), kgo.Balancers(balancers[c.Assignor]),
+		d.seeds, kgo.WithContext(ctx), kgo.ConsumerGroup(c.Group), kgo.ConsumeTopics(c.Topic), kgo.Balancers(balancers[c.Assignor]),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.OnPartitionsAssigned(m.gained), kgo.OnPartitionsRevoked(m.revoked), kgo.OnPartitionsLost(m.lost),
 	)

@@ -30,6 +30,7 @@ type command struct {
 	From       string
 	Value      int64
 	Group      string
+	Protocol   string
 	Assignor   string
 	Before     int
 }

@@ -24,7 +24,16 @@ const JAVA_GROUPS: &[(&str, &str)] = &[
     ("consumer", "range"),
 ];
 
-const OTHERS_GROUPS: &[(&str, &str)] =
+const FRANZ_GO_GROUPS: &[(&str, &str)] = &[
+    ("classic", "range"),
+    ("classic", "roundrobin"),
+    ("classic", "sticky"),
+    ("classic", "cooperative-sticky"),
+    ("consumer", "uniform"),
+    ("consumer", "range"),
+];
+
+const KAFKA_PYTHON_GROUPS: &[(&str, &str)] =
     &[("classic", "range"), ("classic", "roundrobin"), ("classic", "sticky"), ("classic", "cooperative-sticky")];
 
 /// A client, or why it cannot be had.
@@ -66,7 +75,7 @@ pub(super) fn franz_go(bootstrap: &str) -> Result<Available> {
     sh::quietly(go().args(["build", "-o"]).arg(&program).arg("."))?;
     let mut command = Command::new(program);
     command.arg(bootstrap);
-    Ok(driver(command, "franz-go", OTHERS_GROUPS))
+    Ok(driver(command, "franz-go", FRANZ_GO_GROUPS))
 }
 
 pub(super) fn kafka_python(bootstrap: &str) -> Result<Available> {
@@ -87,7 +96,7 @@ pub(super) fn kafka_python(bootstrap: &str) -> Result<Available> {
     }
     let mut command = Command::new(python);
     command.arg(source.join("driver.py")).arg(bootstrap);
-    Ok(driver(command, "kafka-python", OTHERS_GROUPS))
+    Ok(driver(command, "kafka-python", KAFKA_PYTHON_GROUPS))
 }
 
 pub(super) fn kafkajs(bootstrap: &str) -> Result<Available> {
