@@ -20,7 +20,6 @@ mod nodes;
 mod placement;
 mod records;
 mod service;
-#[allow(dead_code, reason = "an owner's epoch is not told to anybody yet")]
 mod slots;
 mod state;
 pub mod store;

@@ -86,11 +86,13 @@ impl Owned {
     }
 
     /// Kafka's coordinator epoch: higher at each change of owner.
+    #[cfg(test)]
     pub(crate) fn epoch(&self) -> u32 {
         self.holding.slot.epoch
     }
 
     /// The prefix of the slot's keys.
+    #[cfg(test)]
     pub(crate) fn prefix(&self) -> String {
         self.hub.keys.groups(self.id())
     }
