@@ -10,6 +10,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 
 use crate::sh;
 
@@ -19,6 +21,12 @@ const POLL: Duration = Duration::from_millis(20);
 /// The ports we hand out lie below Linux's ephemeral range, so that no client's own port takes a server's while that is
 /// being restarted.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// Sends a signal without the program `kill`, which a minimal Debian lacks.
+pub fn signal(child: &Child, signal: Signal) -> Result<()> {
+    kill_process(Pid::from_child(child), signal)
+        .with_context(|| format!("sending {signal:?} to process {}", child.id()))
+}
 
 /// A port of 127.0.0.1 that nobody listens on.
 pub fn free_port() -> u16 {
@@ -127,7 +135,7 @@ impl Process {
 
     /// SIGTERM, and then the exit status.
     pub fn terminate(&mut self, timeout: Duration) -> Result<ExitStatus> {
-        sh::quietly(Command::new("kill").args(["-TERM", &self.id().to_string()]))?;
+        signal(&self.child, Signal::TERM)?;
         let mut status = None;
         wait_for(&format!("{} to exit after SIGTERM", self.name), timeout, || {
             status = self.child.try_wait().ok().flatten();

@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tidemark_runtime::config::health_check::check;
 
 /// The example that cargo builds along with the tests, unless it is told to build one test alone.
@@ -45,9 +46,8 @@ impl Running {
         }
     }
 
-    fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     fn end(&mut self) -> ExitStatus {
@@ -79,7 +79,7 @@ fn free_address() -> String {
 
 #[test]
 fn it_serves_its_pages_and_a_signal_ends_it_cleanly() {
-    for signal in ["TERM", "INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let http = free_address();
         let mut idle = Running::start(idle().env("TIDEMARK_HTTP", &http));
         idle.logged("ready");
@@ -88,7 +88,7 @@ fn it_serves_its_pages_and_a_signal_ends_it_cleanly() {
         let (health, _, error) = output(self::idle().args(["--health", &format!("http://{http}/readyz")]));
         assert!(health.status.success(), "{error}");
         idle.signal(signal);
-        assert_eq!(idle.end().code(), Some(0), "after SIG{signal}");
+        assert_eq!(idle.end().code(), Some(0), "after {signal:?}");
         let (health, _, error) = output(self::idle().args(["--health", &format!("http://{http}/readyz")]));
         assert!(health.status.code() == Some(1) && error.contains("no answer"), "{error}");
     }
@@ -100,7 +100,7 @@ fn while_it_drains_it_is_alive_but_not_ready_and_a_second_signal_ends_it_at_once
     let mut idle = Running::start(idle().env("TIDEMARK_HTTP", &http).env("TIDEMARK_HANG", "true"));
     let line = idle.logged("ready");
     assert!(!line.contains('\u{1b}'), "colours in a pipe: {line:?}");
-    idle.signal("TERM");
+    idle.signal(Signal::TERM);
     idle.logged("shutting down");
     // The log line and the page are two tasks: asking again is waiting for the second.
     let refusal = loop {
@@ -111,7 +111,7 @@ fn while_it_drains_it_is_alive_but_not_ready_and_a_second_signal_ends_it_at_once
     };
     assert!(refusal.contains("503") && refusal.contains("shutting down"), "{refusal}");
     assert!(check(&format!("http://{http}/livez")).is_ok());
-    idle.signal("TERM");
+    idle.signal(Signal::TERM);
     assert_eq!(idle.end().code(), Some(130));
 }
 
@@ -146,7 +146,7 @@ fn logs_are_json_when_asked_for() {
     let mut idle = Running::start(idle().env("TIDEMARK_TELEMETRY__LOG_FORMAT", "json"));
     let line = idle.logged("ready");
     assert!(line.starts_with('{') && line.contains("\"message\":\"ready\""), "{line}");
-    idle.signal("TERM");
+    idle.signal(Signal::TERM);
     assert_eq!(idle.end().code(), Some(0));
 }
 
@@ -156,7 +156,7 @@ fn spans_reach_the_collector_before_the_process_ends() {
     let endpoint = format!("http://{}", collector.local_addr().unwrap());
     let mut idle = Running::start(idle().env("TIDEMARK_TELEMETRY__OTLP_ENDPOINT", endpoint));
     idle.logged("ready");
-    idle.signal("TERM");
+    idle.signal(Signal::TERM);
     let (mut connection, _) = collector.accept().unwrap();
     // An HTTP/2 server's empty SETTINGS frame, so that the client goes on.
     connection.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).unwrap();

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use xtask::process::{Signal, signal};
 
 use super::Plan;
 use crate::groups::history::{self, Event, What, now};
@@ -96,7 +97,7 @@ impl Crew {
     pub(super) fn pause(&mut self, index: usize, time: Duration) -> Result<()> {
         if let Some(mut member) = self.take(index) {
             self.note(&member.name, What::Paused);
-            signal(&member.child, "-STOP")?;
+            signal(&member.child, Signal::STOP)?;
             member.paused_until = Some(Instant::now() + time);
             self.members.push(member);
         }
@@ -116,7 +117,7 @@ impl Crew {
         let mut resumed = Vec::new();
         for member in &mut self.members {
             if member.paused_until.is_some_and(&due) {
-                signal(&member.child, "-CONT")?;
+                signal(&member.child, Signal::CONT)?;
                 member.paused_until = None;
                 resumed.push(member.name.clone());
             }
@@ -159,8 +160,4 @@ impl Drop for Crew {
             let _ = member.child.wait();
         }
     }
-}
-
-fn signal(child: &Child, signal: &str) -> Result<()> {
-    xtask::sh::quietly(Command::new("kill").args([signal, &child.id().to_string()])).map(drop)
 }
