@@ -31,8 +31,6 @@ pub enum StartError {
     /// An fdatasync failed, and of what was durable before something is not there any more: the disk lost it.
     #[error("the log in {dir} was acknowledged up to entry {acknowledged}, and has entries up to {have} only")]
     LostAcknowledged { dir: PathBuf, have: u64, acknowledged: u64 },
-    #[error("the checkpoint of journal {journal} cannot be read: {why}")]
-    Checkpoint { journal: u32, why: String },
     /// Batches that neither the log nor the object store has.
     #[error("offsets {from}..{to} of {partition} are neither in the write-ahead log nor in the object store")]
     Gap { partition: String, from: i64, to: i64 },

@@ -5,6 +5,7 @@
 //! [`tail`]. Others come by offset ([`read`], [`offsets`], [`lookup`]). Behind all of them [`tier`] moves history to the
 //! object store, and [`retention`] and [`deletion`] let its beginning go. [`start`] brings a node back from its [`data_dir`] and the bucket.
 
+pub mod checkpoint;
 mod codec;
 pub mod config;
 pub mod data_dir;

@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use tidemark_model::{Batch, TieredRun};
-use tidemark_segment::checkpoint::Newest;
 use tidemark_segment::segment::{Run, Span};
 use tidemark_segment::{Bucket, Checkpoint, CheckpointName, JournalKeys, SegmentIndex, SegmentName, StoreError};
+
+use crate::checkpoint::{self, Newest};
 
 /// A journal's part of the bucket.
 #[derive(Debug, Clone)]
@@ -59,7 +60,7 @@ impl Store {
     }
 
     pub(crate) async fn newest_checkpoint(&self) -> Result<Newest, StoreError> {
-        self.attempt(Request::List, &self.keys.checkpoints(), Checkpoint::newest(&self.bucket, &self.keys)).await
+        self.attempt(Request::List, &self.keys.checkpoints(), checkpoint::newest(&self.bucket, &self.keys)).await
     }
 
     /// Deletes one checkpoint, without a listing, which is billed as a PUT.

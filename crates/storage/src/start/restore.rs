@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tidemark_segment::Checkpoint;
-
 use crate::disk::off_thread;
 use crate::error::StartError;
 use crate::state::State;
@@ -27,9 +25,7 @@ pub(super) async fn newest_state(store: &Store) -> Result<State, StartError> {
     for damaged in &newest.damaged {
         tracing::error!(key = damaged.key, why = damaged.why, "a checkpoint is damaged, using an older one");
     }
-    let journal = store.keys.journal().0;
-    let Some(Checkpoint { state, .. }) = newest.checkpoint else { return Ok(State::default()) };
-    State::decode(&state).map_err(|error| StartError::Checkpoint { journal, why: error.to_string() })
+    Ok(newest.found.map(|(_, state)| state).unwrap_or_default())
 }
 
 /// The first entry that has to be in the log behind a checkpoint of this state.

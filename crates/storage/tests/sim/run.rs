@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tidemark_model::{Batch, TopicPartition};
 use tidemark_segment::testing::Request;
-use tidemark_segment::{Bucket, Checkpoint, JournalKeys};
+use tidemark_segment::{Bucket, JournalKeys};
+use tidemark_storage::checkpoint;
 use tidemark_storage::disk::sim::Odds;
-use tidemark_storage::state::State;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -287,12 +287,11 @@ async fn check_objects(world: &World) -> Checked {
     let keys = JournalKeys::new("cluster", JOURNAL).map_err(|error| error.to_string())?;
     let until = Instant::now() + CLEANING;
     loop {
-        let newest = Checkpoint::newest(&bucket, &keys).await.map_err(|error| error.to_string())?;
+        let newest = checkpoint::newest(&bucket, &keys).await.map_err(|error| error.to_string())?;
         let mut referred = Vec::new();
-        if let Some(checkpoint) = newest.checkpoint {
-            let state = State::decode(&checkpoint.state).map_err(|error| error.to_string())?;
+        if let Some((name, state)) = newest.found {
             referred.extend(state.segments.keys().map(|name| keys.segment(*name)));
-            referred.push(keys.checkpoint(checkpoint.name));
+            referred.push(keys.checkpoint(name));
         }
         referred.sort();
         let there = bucket.list("cluster").await.map_err(|error| error.to_string())?;
