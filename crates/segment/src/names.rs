@@ -2,7 +2,7 @@
 //!
 //! | key | holds |
 //! |---|---|
-//! | `<cluster>/journals/<journal>/segments/<epoch>-<first>-<last>-<attempt>.segment` | [`crate::segment`] |
+//! | `<cluster>/journals/<journal>/segments/<epoch>-<first>-<last>-<attempt>.segment` | [`crate::segment`], or [`crate::index`]: their first bytes tell |
 //! | `<cluster>/journals/<journal>/checkpoints/<epoch>-<index>.checkpoint` | [`crate::checkpoint`] |
 //! | `probes/<random>` | written, read and deleted by [`Bucket::check`](crate::Bucket::check) |
 //!

@@ -16,13 +16,16 @@
 //! | 8 | 1 | objects deleted | list of `segment` (24) |
 //! | 9 | 1 | producers expired | timestamp, milliseconds since the epoch (8) |
 //! | 10 | 1 | log starts moved | time, milliseconds since the epoch (8); list of: `partition` (20), log start (8) |
+//! | 11 | 1 | folded | index object's `segment` (24), size (8); list of: `partition` (20), `fold` (109), list of replaced: `segment` (24), offset (8) |
+//! | 12 | 1 | fold opened | `partition` (20), index object's `segment` (24), opened before (8), `content`; 1 and the `oldest` (24) that is left, or 0 (1) |
 //!
 //! A `run`: `segment` (24), first offset (8), last offset (8), position (8), length (8), largest timestamp (8), leader
-//! epoch (4).
+//! epoch (4). A `fold`, its `oldest` and a `content` are in [`fold`].
 //!
 //! A batch's framing checksum covers what is before its records; the batch's own CRC covers those (see the format).
 
 mod decode;
+pub mod fold;
 
 use bytes::{BufMut, BytesMut};
 use tidemark_model::batch::PREFIX_LEN;
@@ -31,6 +34,7 @@ use tidemark_model::{Batch, NodeId, TopicId, TopicPartition};
 use tidemark_segment::{CheckpointName, SegmentName};
 
 use crate::codec::{put_partition, put_segment};
+pub use fold::{Children, Content, Fold, FoldEdit, FoldOpening, FoldPart, Listed, Oldest};
 
 /// The name of an entry: it means one byte string for ever.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +78,9 @@ pub enum Entry {
     },
     /// Records below these offsets are gone: retention dropped them, or a client's DeleteRecords.
     LogStartsMoved(LogStarts),
+    /// Old runs of partitions, or folds of them, are listed in an index object from now on.
+    Folded(FoldEdit),
+    FoldOpened(FoldOpening),
 }
 
 /// Records of a partition, with their offsets, and the way they came.
@@ -136,6 +143,8 @@ pub enum Kind {
     ObjectsDeleted = 8,
     ProducersExpired = 9,
     LogStartsMoved = 10,
+    Folded = 11,
+    FoldOpened = 12,
 }
 
 /// The version that is written, of every kind.
@@ -166,6 +175,8 @@ impl Entry {
             Self::ObjectsDeleted(_) => Kind::ObjectsDeleted,
             Self::ProducersExpired { .. } => Kind::ProducersExpired,
             Self::LogStartsMoved(_) => Kind::LogStartsMoved,
+            Self::Folded(_) => Kind::Folded,
+            Self::FoldOpened(_) => Kind::FoldOpened,
         }
     }
 
@@ -184,6 +195,8 @@ impl Entry {
             Self::ObjectsDeleted(names) => 4 + names.len() * SEGMENT_LEN,
             Self::ProducersExpired { .. } => 8,
             Self::LogStartsMoved(starts) => 8 + 4 + starts.moves.len() * MOVED_LEN,
+            Self::Folded(edit) => edit.encoded_len(),
+            Self::FoldOpened(opening) => opening.encoded_len(),
         }
     }
 
@@ -229,6 +242,8 @@ impl Entry {
                     out.put_i64(*log_start);
                 }
             }
+            Self::Folded(edit) => edit.encode(out),
+            Self::FoldOpened(opening) => opening.encode(out),
         }
     }
 }
@@ -246,6 +261,8 @@ impl Kind {
             8 => Self::ObjectsDeleted,
             9 => Self::ProducersExpired,
             10 => Self::LogStartsMoved,
+            11 => Self::Folded,
+            12 => Self::FoldOpened,
             _ => return None,
         })
     }

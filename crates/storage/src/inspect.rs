@@ -1,4 +1,4 @@
-//! `tidemark storage inspect`: what a file of the write-ahead log, a segment or a checkpoint holds, for a person.
+//! `tidemark storage inspect`: what a file of the write-ahead log, a segment, an index object or a checkpoint holds, for a person.
 //!
 //! All checksums are checked on the way; what is wrong is said in its place, and the rest is shown.
 
@@ -6,9 +6,9 @@ use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
 use tidemark_model::batch::HEADER_LEN;
-use tidemark_segment::{Checkpoint, FormatError, SegmentIndex};
+use tidemark_segment::{Checkpoint, FormatError, IndexObject, SegmentIndex};
 
-use crate::entry::{Entry, Run};
+use crate::entry::{Children, Content, Entry, Fold, Run};
 use crate::state::State;
 use crate::wal::format::{FILE_HEADER_LEN, FileHeader, Frame, align, next_group};
 
@@ -19,6 +19,7 @@ const FEW: usize = 20;
 const WAL: &[u8] = crate::wal::format::MAGIC;
 const SEGMENT: &[u8] = b"TIDEMSEG";
 const CHECKPOINT: &[u8] = b"TIDECKPT";
+const INDEX: &[u8] = b"TIDEINDX";
 
 /// Describes the bytes of a whole file or object. `all`: every line of every list, not only the first.
 pub fn inspect(bytes: &Bytes, all: bool) -> Result<String, String> {
@@ -28,7 +29,8 @@ pub fn inspect(bytes: &Bytes, all: bool) -> Result<String, String> {
         WAL => page.wal(bytes),
         SEGMENT => page.segment(bytes),
         CHECKPOINT => page.checkpoint(bytes),
-        _ => return Err("neither a file of the write-ahead log nor a segment nor a checkpoint".into()),
+        INDEX => page.index(bytes),
+        _ => return Err("no file of the write-ahead log, segment, index object or checkpoint".into()),
     };
     // Writing to a string cannot fail.
     written.map_err(|error| error.to_string())?;
@@ -122,6 +124,58 @@ impl Page {
         }
     }
 
+    fn index(&mut self, bytes: &Bytes) -> fmt::Result {
+        let object = match IndexObject::parse(bytes) {
+            Ok(object) => object,
+            Err(error) => return writeln!(self.text, "an index object of {} bytes: {error}", bytes.len()),
+        };
+        let IndexObject { journal, name, sections } = &object;
+        writeln!(self.text, "index object of journal {journal}, {} bytes: {name}", bytes.len())?;
+        writeln!(self.text, "{} partitions:", sections.len())?;
+        for (section, (position, length)) in sections.iter().zip(object.places()).take(self.few) {
+            writeln!(self.text, "  {}  {length} bytes at {position}", section.partition)?;
+            let content = match Content::decode(&section.content) {
+                Ok(content) => content,
+                Err(error) => {
+                    writeln!(self.text, "    DAMAGED: {error}")?;
+                    continue;
+                }
+            };
+            let (objects, count) = (content.objects.len(), content.children.len());
+            let of = match content.children {
+                Children::Runs(_) => "runs",
+                Children::Folds(_) => "folds",
+            };
+            writeln!(self.text, "    {count} {of} with {} bytes in {objects} objects:", content.children.bytes())?;
+            match &content.children {
+                Children::Runs(runs) => self.runs(runs)?,
+                Children::Folds(folds) => self.folds(folds)?,
+            }
+        }
+        self.more(sections.len())
+    }
+
+    fn runs(&mut self, runs: &[Run]) -> fmt::Result {
+        for run in runs.iter().take(self.few) {
+            let Run { segment, first_offset, last_offset, position, length, .. } = run;
+            writeln!(self.text, "    {first_offset} to {last_offset}: {length} bytes at {position} of {segment}")?;
+        }
+        self.etc(runs.len())
+    }
+
+    fn folds(&mut self, folds: &[Fold]) -> fmt::Result {
+        for fold in folds.iter().take(self.few) {
+            let Fold { object, level, position, length, last_offset, bytes, .. } = fold;
+            write!(self.text, "    {} to {last_offset}: folded, {bytes} bytes of runs", fold.begins())?;
+            writeln!(self.text, ", level {level}, {length} bytes at {position} of {object}")?;
+        }
+        self.etc(folds.len())
+    }
+
+    fn etc(&mut self, count: usize) -> fmt::Result {
+        if count > self.few { writeln!(self.text, "    …") } else { Ok(()) }
+    }
+
     fn checkpoint(&mut self, bytes: &Bytes) -> fmt::Result {
         let checkpoint = match Checkpoint::parse(bytes) {
             Ok(checkpoint) => checkpoint,
@@ -145,16 +199,12 @@ impl Page {
         writeln!(self.text, "{} partitions:", state.partitions.len())?;
         for (at, partition) in state.partitions.iter().take(self.few) {
             let (start, end) = (partition.log_start, partition.high_watermark);
-            let (runs, producers) = (partition.runs.len(), partition.producers.len());
+            let (runs, folds, producers) = (partition.runs.len(), partition.folds.len(), partition.producers.len());
             writeln!(self.text, "  {at}  offsets {start} to {end}, tiered to {}", partition.tiered_end())?;
-            writeln!(self.text, "    {runs} runs, {producers} producers, {} leader epochs", partition.epochs.len())?;
-            for run in partition.runs.iter().take(self.few) {
-                let Run { segment, first_offset, last_offset, position, length, .. } = run;
-                writeln!(self.text, "    {first_offset} to {last_offset}: {length} bytes at {position} of {segment}")?;
-            }
-            if runs > self.few {
-                writeln!(self.text, "    …")?;
-            }
+            let epochs = partition.epochs.len();
+            writeln!(self.text, "    {folds} folds, {runs} runs, {producers} producers, {epochs} leader epochs")?;
+            self.folds(&partition.folds)?;
+            self.runs(&partition.runs)?;
         }
         self.more(state.partitions.len())
     }
@@ -186,6 +236,11 @@ fn describe(entry: &Entry) -> String {
         }
         Entry::SegmentIntended(name) => format!("segment intended: {name}"),
         Entry::CheckpointWritten(name) => format!("checkpoint written: {name}"),
+        Entry::Folded(edit) => format!("folded: {} partitions, in {}", edit.parts.len(), edit.object),
+        Entry::FoldOpened(opening) => {
+            let (at, object, count) = (opening.partition, opening.object, opening.content.children.len());
+            format!("fold of {at} opened: {count} of what {object} lists")
+        }
         Entry::ObjectsDeleted(names) => format!("{} objects deleted", names.len()),
         Entry::LogStartsMoved(starts) => {
             format!("log starts of {} partitions moved at {}", starts.moves.len(), starts.time_ms)

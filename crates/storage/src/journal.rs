@@ -235,9 +235,9 @@ impl Journal {
     fn commit(&self, group: &Group, locations: &[Location]) {
         let (committed, tell_tiering, too_many) = {
             let mut core = self.lock();
-            let before = (core.untiered_since(), core.state.garbage.len());
+            let before = seen_by_tiering(&core);
             let committed = core.commit(&group.entries, locations);
-            let after = (core.untiered_since(), core.state.garbage.len());
+            let after = seen_by_tiering(&core);
             (committed, before != after || core.untiered_bytes() >= self.tier_at, core.has_too_many_producers())
         };
         match committed {
@@ -299,6 +299,11 @@ impl Journal {
         answers.send();
         self.supervise.notify_one();
     }
+}
+
+/// What tiering is told of when it is another.
+fn seen_by_tiering(core: &Core) -> (Option<Instant>, usize, u64) {
+    (core.untiered_since(), core.state.garbage.len() + core.state.closing.len(), core.starts_moved)
 }
 
 /// One step of the I/O loop: everything that is queued.

@@ -2,7 +2,7 @@
 //!
 //! An append meets the modules in this order: the [`service`] finds its [`journal`], which admits it, names it as an
 //! [`entry`], and writes it to the [`wal`] on the [`disk`]; once durable it becomes [`state`], and goes to readers at the
-//! [`tail`]. Others come by offset ([`read`], [`offsets`], [`lookup`]). Behind all of them [`tier`] moves history to the
+//! [`tail`]. Others come by offset ([`read`], [`offsets`], [`lookup`]), and what is long past is found by [`folds`]. Behind all of them [`tier`] moves history to the
 //! object store, and [`retention`] and [`deletion`] let its beginning go. [`start`] brings a node back from its [`data_dir`] and the bucket.
 
 pub mod checkpoint;
@@ -13,6 +13,7 @@ mod deletion;
 pub mod disk;
 pub mod entry;
 pub mod error;
+pub mod folds;
 mod health;
 pub mod inspect;
 mod journal;
@@ -37,3 +38,4 @@ pub use config::Config;
 pub use data_dir::DataDir;
 pub use error::StartError;
 pub use service::{Dependencies, Service};
+pub use tier::FoldLimits;

@@ -49,6 +49,18 @@ pub(crate) fn runs_merged(from: usize, to: usize, bytes: u64, took: Duration) {
     histogram!("tidemark_storage_merge_seconds").record(took.as_secs_f64());
 }
 
+/// An index object is in the object store, and lists what was in memory.
+pub(crate) fn folded(folds: usize, bytes: u64) {
+    counter!("tidemark_storage_folds_total").increment(folds as u64);
+    counter!("tidemark_storage_index_objects_total").increment(1);
+    counter!("tidemark_storage_index_object_bytes_total").increment(bytes);
+}
+
+/// A part of what a fold lists left it.
+pub(crate) fn fold_opened() {
+    counter!("tidemark_storage_folds_opened_total").increment(1);
+}
+
 /// A checkpoint is in the object store.
 pub(crate) fn checkpoint_written(bytes: u64, took: Duration) {
     counter!("tidemark_storage_checkpoints_total").increment(1);

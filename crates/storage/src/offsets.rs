@@ -7,12 +7,13 @@ use tidemark_model::{Batch, StorageError, TieredRun, TopicPartition};
 use tidemark_segment::{JournalKeys, StoreError};
 
 use crate::disk::off_thread;
-use crate::entry::Run;
+use crate::entry::{Fold, Run};
+use crate::folds;
 use crate::journal::Journal;
 use crate::journal::core::Core;
 use crate::journal::log::BatchRef;
 use crate::lookup::{self, Found, Wanted};
-use crate::read::{check_epoch, refusal, tiered_run};
+use crate::read::{check_epoch, refusal, tiered_run, unreadable};
 use crate::store::Store;
 use crate::wal::read::{ReadError, Wanted as InWal};
 
@@ -34,6 +35,12 @@ enum Place {
     Memory(Batch),
     Wal(InWal),
     Tiered(TieredRun),
+}
+
+/// What a lookup by time meets first.
+enum First {
+    Part(Part),
+    Folded(Fold),
 }
 
 /// Why a part could not be looked into.
@@ -79,9 +86,25 @@ struct Lookup<'a> {
 
 impl Lookup<'_> {
     async fn first_at(&self, timestamp: i64, mut from: i64) -> Result<Option<FoundOffset>, Missed> {
-        for _ in 0..MAX_LOOKS {
-            let part = self.journal.lock().first_part(self.partition, from, timestamp, &self.store.keys);
-            let Some(part) = part else { return Ok(None) };
+        let mut looks = 0;
+        while looks < MAX_LOOKS {
+            let first = self.journal.lock().first_piece(self.partition, from, timestamp, &self.store.keys);
+            let part = match first {
+                None => return Ok(None),
+                Some(First::Part(part)) => part,
+                Some(First::Folded(fold)) => {
+                    let run = folds::first_run(self.store, self.partition, fold, from, timestamp).await;
+                    match run.map_err(missed)? {
+                        Some(run) => tiered_part(run),
+                        // What promised it is gone, or was before `from`.
+                        None => {
+                            from = fold.last_offset + 1;
+                            continue;
+                        }
+                    }
+                }
+            };
+            looks += 1;
             let end = part.last_offset;
             if let Some(found) = self.look_into(part, Wanted::AtLeast(timestamp), from).await? {
                 return Ok(Some(found));
@@ -92,19 +115,44 @@ impl Lookup<'_> {
     }
 
     async fn largest(&self, from: i64) -> Result<Option<FoundOffset>, Missed> {
-        let largest = |from| self.journal.lock().largest_part(self.partition, from, &self.store.keys);
-        let Some(part) = largest(from) else { return Ok(None) };
+        let Some(part) = self.largest_part(from).await? else { return Ok(None) };
         let (whole, end) = (part.first_offset >= from, part.last_offset);
         let found = self.look_into(part, Wanted::Largest, from).await?;
         if whole {
             return Ok(found);
         }
         // Its largest timestamp may be below `from`, and that of what follows larger than what is left of it.
-        match (found, largest(end + 1)) {
+        match (found, self.largest_part(end + 1).await?) {
             (Some(found), Some(rest)) if found.timestamp >= rest.max_timestamp => Ok(Some(found)),
             (_, Some(rest)) => self.look_into(rest, Wanted::Largest, from).await,
             (found, None) => Ok(found),
         }
+    }
+
+    /// Of the parts that have a record at `from` or above the one with the largest timestamp; of equal ones the first.
+    async fn largest_part(&self, from: i64) -> Result<Option<Part>, Missed> {
+        let (folds, rest) = {
+            let core = self.journal.lock();
+            (core.folds_from(self.partition, from), core.largest_part(self.partition, from, &self.store.keys))
+        };
+        let mut best: Option<Part> = None;
+        for fold in folds {
+            let promising = |than: &Part| fold.max_timestamp > than.max_timestamp;
+            // What comes later must be larger.
+            let wanted = best.as_ref().is_none_or(promising)
+                && rest.as_ref().is_none_or(|rest| fold.max_timestamp >= rest.max_timestamp);
+            if wanted
+                && let Some(run) = folds::largest_run(self.store, self.partition, fold, from).await.map_err(missed)?
+                && best.as_ref().is_none_or(|best| run.max_timestamp > best.max_timestamp)
+            {
+                best = Some(tiered_part(run));
+            }
+        }
+        Ok(match (best, rest) {
+            (Some(best), Some(rest)) if rest.max_timestamp > best.max_timestamp => Some(rest),
+            (Some(best), _) => Some(best),
+            (None, rest) => rest,
+        })
     }
 
     async fn look_into(&self, part: Part, wanted: Wanted, from: i64) -> Result<Option<FoundOffset>, Missed> {
@@ -115,15 +163,7 @@ impl Lookup<'_> {
                 Err(ReadError::Gone) => return Err(Missed::Moved),
                 Err(error) => return Err(Missed::Failed(refusal(&error))),
             },
-            Place::Tiered(run) => {
-                tiered_batches(self.store, &run, wanted, from).await.map_err(|error| match error {
-                    StoreError::NotFound(_) => Missed::Moved,
-                    StoreError::Corrupt { key, why } => {
-                        Missed::Failed(StorageError::Corrupt(format!("object {key}: {why}")))
-                    }
-                    error => Missed::Failed(StorageError::Unavailable(error.to_string())),
-                })?
-            }
+            Place::Tiered(run) => tiered_batches(self.store, &run, wanted, from).await.map_err(missed)?,
         };
         let mut best: Option<FoundOffset> = None;
         for batch in batches {
@@ -232,8 +272,8 @@ impl Core {
                 let offset = first_here.max(bounds.log_start_offset);
                 found(offset, epoch_at(offset))
             }
-            OffsetSpec::LatestTiered => match state.and_then(|state| state.runs.last()) {
-                Some(run) => found(run.last_offset, run.leader_epoch),
+            OffsetSpec::LatestTiered => match state.and_then(|state| state.last_piece()) {
+                Some(piece) => found(piece.last_offset(), piece.leader_epoch()),
                 None => Some(NONE),
             },
             OffsetSpec::EarliestPendingUpload => {
@@ -244,17 +284,28 @@ impl Core {
         })
     }
 
-    /// The first part that has a record at `from` or above and one with this timestamp or a later one.
-    fn first_part(&self, at: TopicPartition, from: i64, timestamp: i64, keys: &JournalKeys) -> Option<Part> {
+    /// The first part that has a record at `from` or above and one with this timestamp or a later one, or the fold that
+    /// may have it.
+    fn first_piece(&self, at: TopicPartition, from: i64, timestamp: i64, keys: &JournalKeys) -> Option<First> {
+        let fold = self.folds_from(at, from).into_iter().find(|fold| fold.max_timestamp >= timestamp);
+        if let Some(fold) = fold {
+            return Some(First::Folded(fold));
+        }
         let wanted = |last_offset: i64, max_timestamp: i64| last_offset >= from && max_timestamp >= timestamp;
         let (runs, mut refs) = self.parts(at);
-        match runs.iter().find(|run| wanted(run.last_offset, run.max_timestamp)) {
-            Some(run) => Some(self.tiered_part(at, run, keys)),
-            None => refs.find(|batch| wanted(batch.last_offset, batch.max_timestamp)).map(part_here),
-        }
+        Some(First::Part(match runs.iter().find(|run| wanted(run.last_offset, run.max_timestamp)) {
+            Some(run) => tiered_part(tiered_run(&self.state, at, run, keys)),
+            None => part_here(refs.find(|batch| wanted(batch.last_offset, batch.max_timestamp))?),
+        }))
     }
 
-    /// Of the parts that have a record at `from` or above the one with the largest timestamp.
+    /// The folds that have records at `from` or above, in offset order.
+    fn folds_from(&self, at: TopicPartition, from: i64) -> Vec<Fold> {
+        let folds = self.state.partitions.get(&at).map_or(&[][..], |state| &state.folds);
+        folds[folds.partition_point(|fold| fold.last_offset < from)..].to_vec()
+    }
+
+    /// Of the parts but for folds that have a record at `from` or above the one with the largest timestamp.
     fn largest_part(&self, at: TopicPartition, from: i64, keys: &JournalKeys) -> Option<Part> {
         let (runs, refs) = self.parts(at);
         // Of equal ones the first: what comes later must be larger.
@@ -264,10 +315,10 @@ impl Core {
         let batch = batch.reduce(|best, batch| if batch.max_timestamp > best.max_timestamp { batch } else { best });
         match (run, batch) {
             (Some(run), Some(batch)) if batch.max_timestamp <= run.max_timestamp => {
-                Some(self.tiered_part(at, run, keys))
+                Some(tiered_part(tiered_run(&self.state, at, run, keys)))
             }
             (_, Some(batch)) => Some(part_here(batch)),
-            (Some(run), None) => Some(self.tiered_part(at, run, keys)),
+            (Some(run), None) => Some(tiered_part(tiered_run(&self.state, at, run, keys))),
             (None, None) => None,
         }
     }
@@ -282,11 +333,17 @@ impl Core {
         let refs = log.into_iter().flat_map(|log| log.iter()).filter(move |batch| batch.base_offset > after);
         (&runs[..tiered], refs)
     }
+}
 
-    fn tiered_part(&self, at: TopicPartition, run: &Run, keys: &JournalKeys) -> Part {
-        let Run { first_offset, last_offset, max_timestamp, .. } = *run;
-        let place = Place::Tiered(tiered_run(&self.state, at, run, keys));
-        Part { first_offset, last_offset, max_timestamp, place }
+fn tiered_part(run: TieredRun) -> Part {
+    let TieredRun { first_offset, last_offset, max_timestamp, .. } = run;
+    Part { first_offset, last_offset, max_timestamp, place: Place::Tiered(run) }
+}
+
+fn missed(error: StoreError) -> Missed {
+    match error {
+        StoreError::NotFound(_) => Missed::Moved,
+        error => Missed::Failed(unreadable(error)),
     }
 }
 

@@ -2,12 +2,14 @@
 
 use tidemark_model::storage::{Bounds, Read, ReadRequest, Records};
 use tidemark_model::{Batch, StorageError, TieredRun, TopicPartition};
-use tidemark_segment::JournalKeys;
+use tidemark_segment::{JournalKeys, StoreError};
 
-use crate::entry::Run;
+use crate::entry::{Fold, Run};
+use crate::folds;
 use crate::journal::Journal;
 use crate::journal::core::Core;
-use crate::state::State;
+use crate::state::{Piece, State};
+use crate::store::Store;
 use crate::wal::read::{ReadError, Wanted};
 
 /// Runs that one answer names. A reader that wants more asks from the end of these.
@@ -22,10 +24,12 @@ enum Found {
     Memory(Vec<Batch>),
     Wal(Vec<Wanted>),
     Tiered(Vec<TieredRun>),
+    /// An index object says where.
+    Folded(Fold),
 }
 
 /// Reads from a journal.
-pub(crate) async fn read(journal: &Journal, keys: &JournalKeys, request: ReadRequest) -> Result<Read, StorageError> {
+pub(crate) async fn read(journal: &Journal, store: &Store, request: ReadRequest) -> Result<Read, StorageError> {
     let ReadRequest { journal: _, partition, revision, offset, max_bytes, current_leader_epoch } = request;
     journal.wait_for_view(partition, revision).await;
     for _ in 0..ATTEMPTS {
@@ -33,11 +37,17 @@ pub(crate) async fn read(journal: &Journal, keys: &JournalKeys, request: ReadReq
             let core = journal.lock();
             let bounds = core.bounds(partition)?;
             check_epoch(current_leader_epoch, bounds.leader_epoch)?;
-            (bounds, core.find(partition, offset, max_bytes, bounds, keys)?)
+            (bounds, core.find(partition, offset, max_bytes, bounds, &store.keys)?)
         };
         let records = match found {
             Found::Memory(batches) => Records::Batches(batches),
             Found::Tiered(runs) => Records::Tiered(runs),
+            Found::Folded(fold) => match folds::runs_at(store, partition, fold, offset).await {
+                Ok(runs) if !runs.is_empty() => Records::Tiered(runs),
+                // It was opened, or dropped and deleted, since.
+                Ok(_) | Err(StoreError::NotFound(_)) => continue,
+                Err(error) => return Err(unreadable(error)),
+            },
             Found::Wal(wanted) => match journal.read_wal(wanted).await {
                 Ok(batches) => Records::Batches(batches),
                 Err(ReadError::Gone) => continue,
@@ -64,6 +74,14 @@ pub(crate) fn refusal(error: &ReadError) -> StorageError {
     match error {
         ReadError::Gone | ReadError::Io { .. } => StorageError::Unavailable(error.to_string()),
         ReadError::Corrupt { .. } => StorageError::Corrupt(error.to_string()),
+    }
+}
+
+/// What a caller is told when the object store did not give what the manifest has there.
+pub(crate) fn unreadable(error: StoreError) -> StorageError {
+    match error {
+        StoreError::Corrupt { key, why } => StorageError::Corrupt(format!("object {key}: {why}")),
+        error => StorageError::Unavailable(error.to_string()),
     }
 }
 
@@ -102,10 +120,15 @@ impl Core {
     }
 
     fn find_tiered(&self, at: TopicPartition, offset: i64, keys: &JournalKeys) -> Result<Found, StorageError> {
-        let runs = self.state.partitions.get(&at).map_or(&[][..], |state| &state.runs);
-        let from = runs.partition_point(|run| run.last_offset < offset);
-        let runs: Vec<TieredRun> =
-            runs[from..].iter().take(MAX_RUNS).map(|run| tiered_run(&self.state, at, run, keys)).collect();
+        let mut pieces = self.state.partitions.get(&at).into_iter().flat_map(|state| state.pieces(offset)).peekable();
+        if let Some(Piece::Fold(fold)) = pieces.peek() {
+            return Ok(Found::Folded(**fold));
+        }
+        let runs = pieces.map_while(|piece| match piece {
+            Piece::Run(run) => Some(tiered_run(&self.state, at, run, keys)),
+            Piece::Fold(_) => None,
+        });
+        let runs: Vec<TieredRun> = runs.take(MAX_RUNS).collect();
         if runs.is_empty() {
             let why = format!("offset {offset} of {at} is neither in the log nor in the object store");
             return Err(StorageError::Corrupt(why));
@@ -116,15 +139,22 @@ impl Core {
 
 /// A run as readers of the object store need it.
 pub(crate) fn tiered_run(state: &State, partition: TopicPartition, run: &Run, keys: &JournalKeys) -> TieredRun {
+    let object_size = state.segments.get(&run.segment).map_or(0, |segment| segment.size);
+    tiered(partition, run, object_size, keys)
+}
+
+/// The same, of an object of this size.
+pub(crate) fn tiered(partition: TopicPartition, run: &Run, object_size: u64, keys: &JournalKeys) -> TieredRun {
     let Run { segment, first_offset, last_offset, position, length, max_timestamp, leader_epoch } = *run;
+    let object = keys.segment(segment);
     TieredRun {
-        object: keys.segment(segment),
+        object,
         partition,
         first_offset,
         last_offset,
         position,
         length,
-        object_size: state.segments.get(&segment).map_or(0, |segment| segment.size),
+        object_size,
         max_timestamp,
         leader_epoch,
     }

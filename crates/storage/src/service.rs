@@ -23,6 +23,7 @@ use crate::error::StartError;
 use crate::health::Health;
 use crate::journal::Journal;
 use crate::store::Store;
+use crate::tier::FoldLimits;
 use crate::{deletion, offsets, read, start, tail};
 
 /// What a storage node is given.
@@ -63,7 +64,17 @@ impl Service {
     /// Waits for the coordinator, and fails when an operator has to act. `shutdown` stops the wait, and later the work that
     /// goes on in the background; [`shutdown`](Self::shutdown) waits for its end.
     pub async fn start(config: &Config, deps: Dependencies) -> Result<Arc<Self>, StartError> {
-        start::start(config, deps, Store::new).await
+        start::start(config, deps, FoldLimits::default(), Store::new).await
+    }
+
+    /// The same with less of the manifest in memory, for tests.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn start_folding(
+        config: &Config,
+        deps: Dependencies,
+        folds: FoldLimits,
+    ) -> Result<Arc<Self>, StartError> {
+        start::start(config, deps, folds, Store::new).await
     }
 
     /// Whether appends are taken; if not, why.
@@ -140,7 +151,7 @@ impl Storage for Service {
 
     async fn read(&self, request: ReadRequest) -> Result<Read, StorageError> {
         let Served { journal, store } = self.served(request.journal)?;
-        read::read(journal, &store.keys, request).await
+        read::read(journal, store, request).await
     }
 
     async fn list_offsets(&self, queries: Vec<OffsetQuery>) -> Vec<Result<FoundOffset, StorageError>> {

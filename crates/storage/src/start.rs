@@ -26,7 +26,7 @@ use crate::journal::{Journal, Parts};
 use crate::retention;
 use crate::service::{Dependencies, Served, Service};
 use crate::store::Store;
-use crate::tier::{Policy, Shared, Tiering};
+use crate::tier::{FoldLimits, Policy, Shared, Tiering};
 use crate::wal::files::{Files, Usage};
 use crate::wal::recovery::{Survey, survey};
 use crate::wal::writer::Writer;
@@ -67,6 +67,7 @@ struct Ready {
 pub(crate) async fn start(
     config: &Config,
     deps: Dependencies,
+    folds: FoldLimits,
     store: impl Fn(Bucket, JournalKeys) -> Store,
 ) -> Result<Arc<Service>, StartError> {
     let Dependencies { node, data_dir, bucket, coordinator, view, clock, entropy, shutdown } = deps;
@@ -108,7 +109,7 @@ pub(crate) async fn start(
 
     let (wal_health, tier_health) = (Arc::new(Health::default()), Arc::new(Health::default()));
     let share = count as u64;
-    let policy = policy(config, share);
+    let policy = policy(config, share, folds);
     let shared = Arc::new(Shared::new(share, tier_health.clone()));
     let stop = CancellationToken::new();
     let mut served = BTreeMap::new();
@@ -163,7 +164,7 @@ pub(crate) async fn start(
     let mut tasks = vec![tokio::spawn(follow(view, journals, stop.clone()))];
     for (journal, opener, store) in running {
         tasks.push(tokio::spawn(journal.clone().supervise(opener, stop.clone())));
-        tasks.push(tokio::spawn(retention::run(journal.clone(), retention_check, stop.clone())));
+        tasks.push(tokio::spawn(retention::run(journal.clone(), store.clone(), retention_check, stop.clone())));
         let tiering = Tiering::new(journal, store, policy, entropy.clone(), shared.clone());
         tasks.push(tokio::spawn(tiering.run(stop.clone())));
     }
@@ -203,7 +204,7 @@ fn keys(view: &watch::Receiver<Arc<ClusterState>>, journal: JournalId) -> Result
     JournalKeys::new(&cluster, journal).map_err(|error| StartError::ClusterId(error.0))
 }
 
-fn policy(config: &Config, journals: u64) -> Policy {
+fn policy(config: &Config, journals: u64, folds: FoldLimits) -> Policy {
     let wal_pressure_bytes = config.wal_max_bytes / 100 * PRESSURE_PERCENT;
     Policy {
         // Not so late that the journals together fill the logs before any of them is due.
@@ -213,5 +214,6 @@ fn policy(config: &Config, journals: u64) -> Policy {
         checkpoint_age: CHECKPOINT_AGE,
         delete_grace: Duration::from_millis(config.delete_grace_ms),
         wal_pressure_bytes,
+        folds,
     }
 }

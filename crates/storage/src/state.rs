@@ -4,6 +4,7 @@
 //! All get the same state from the same entries. What a leader decided on an append is in the entry: nothing is decided
 //! here.
 
+mod folds;
 mod manifest;
 mod partition;
 mod persisted;
@@ -15,9 +16,9 @@ use tidemark_model::{TopicId, TopicPartition};
 use tidemark_segment::{CheckpointName, SegmentName};
 
 use crate::codec::DecodeError;
-use crate::entry::{Entry, EntryId};
+use crate::entry::{Entry, EntryId, Fold};
 
-pub use partition::{EpochStart, PartitionState};
+pub use partition::{EpochStart, PartitionState, Piece};
 pub(crate) use partition::{follow, may_follow};
 
 /// Everything that the entries up to and with `last` made.
@@ -28,8 +29,10 @@ pub struct State {
     pub partitions: BTreeMap<TopicPartition, PartitionState>,
     /// How many producers the partitions know, together.
     pub producers: usize,
-    /// The segments that runs are in.
+    /// The objects that runs and folds are in; but for those that only runs of one index object are in: these it knows.
     pub segments: BTreeMap<SegmentName, SegmentState>,
+    /// Folds that are of no partition any more, by their index object: what they list is still to be released.
+    pub closing: BTreeMap<(SegmentName, TopicPartition), Fold>,
     /// Segments that may be in the object store without being in the manifest.
     pub intents: BTreeSet<SegmentName>,
     /// Segments that no run is in any more, with the index of the entry that dropped the last one.
@@ -44,9 +47,9 @@ pub struct State {
 pub struct SegmentState {
     /// Bytes of the whole object.
     pub size: u64,
-    /// Bytes of the runs that it was made of.
+    /// Bytes of the runs that it was made of, or of the sections.
     pub data: u64,
-    /// How many runs of the manifest are in it.
+    /// How many runs are in it, in the manifest and in index objects; or how many folds.
     pub runs: u32,
     /// Bytes of these.
     pub live: u64,
@@ -122,6 +125,8 @@ impl State {
                     }
                 }
             }
+            Entry::Folded(edit) => self.fold(edit, index),
+            Entry::FoldOpened(opening) => self.open_fold(opening, index),
         }
         self.last = id;
         Ok(effects)
@@ -144,9 +149,10 @@ impl State {
     fn delete_topic(&mut self, topic: TopicId, index: u64) -> Vec<TopicPartition> {
         let removed: Vec<TopicPartition> = self.partitions_of(topic).map(|(at, _)| *at).collect();
         for at in &removed {
-            let Some(PartitionState { producers, runs, .. }) = self.partitions.remove(at) else { continue };
+            let Some(PartitionState { producers, folds, runs, .. }) = self.partitions.remove(at) else { continue };
             self.producers -= producers.len();
-            runs.iter().for_each(|run| self.release(run, index));
+            folds.iter().for_each(|fold| self.close(*at, fold));
+            runs.iter().for_each(|run| self.release(run.segment, run.length, index));
         }
         removed
     }

@@ -2,21 +2,25 @@
 
 use std::future::Future;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tidemark_model::{Batch, TieredRun};
+use tidemark_model::{Batch, TieredRun, TopicPartition};
 use tidemark_segment::segment::{Run, Span};
 use tidemark_segment::{Bucket, Checkpoint, CheckpointName, JournalKeys, SegmentIndex, SegmentName, StoreError};
 
 use crate::checkpoint::{self, Newest};
+use crate::entry::{Content, Fold};
+use crate::folds;
 
 /// A journal's part of the bucket.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     bucket: Bucket,
     pub(crate) keys: JournalKeys,
+    folds: Arc<folds::Cache>,
     #[cfg(test)]
-    faults: std::sync::Arc<dyn tidemark_segment::testing::Faults>,
+    faults: Arc<dyn tidemark_segment::testing::Faults>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,14 +36,15 @@ impl Store {
         Self {
             bucket,
             keys,
+            folds: Arc::default(),
             #[cfg(test)]
-            faults: std::sync::Arc::new(tidemark_segment::testing::Script::default()),
+            faults: Arc::new(tidemark_segment::testing::Script::default()),
         }
     }
 
     /// The same with requests that fail, for tests.
     #[cfg(test)]
-    pub(crate) fn with_faults(self, faults: std::sync::Arc<dyn tidemark_segment::testing::Faults>) -> Self {
+    pub(crate) fn with_faults(self, faults: Arc<dyn tidemark_segment::testing::Faults>) -> Self {
         Self { faults, ..self }
     }
 
@@ -77,6 +82,18 @@ impl Store {
     pub(crate) async fn segment_index(&self, run: &TieredRun) -> Result<SegmentIndex, StoreError> {
         let read = SegmentIndex::read(&self.bucket, &run.object, run.object_size);
         self.attempt(Request::Get, &run.object, read).await
+    }
+
+    /// What a fold lists.
+    pub(crate) async fn fold(&self, at: TopicPartition, fold: &Fold) -> Result<Arc<Content>, StoreError> {
+        if let Some(content) = self.folds.get(fold) {
+            return Ok(content);
+        }
+        let key = self.keys.segment(fold.object);
+        let read = folds::read(&self.bucket, &self.keys, at, fold);
+        let content = Arc::new(self.attempt(Request::Get, &key, read).await?);
+        self.folds.put(fold, content.clone());
+        Ok(content)
     }
 
     pub(crate) async fn range(&self, object: &str, range: Range<u64>) -> Result<Bytes, StoreError> {

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::disk::sim::SimDisk;
 use crate::store::Store;
+use crate::tier::FoldLimits;
 use crate::{Config, DataDir, Dependencies, Service, StartError};
 
 pub(crate) const JOURNAL: JournalId = JournalId(1);
@@ -43,6 +44,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<FixedClock>,
     pub(crate) entropy: Arc<Seeded>,
     pub(crate) config: Config,
+    pub(crate) folds: FoldLimits,
 }
 
 /// A coordinator that opens journals, and does nothing else.
@@ -93,6 +95,7 @@ impl World {
             clock: Arc::default(),
             entropy,
             config,
+            folds: FoldLimits::default(),
         }
     }
 
@@ -109,7 +112,7 @@ impl World {
             shutdown: CancellationToken::new(),
         };
         let store = |bucket, keys| Store::new(bucket, keys).with_faults(self.faults.clone());
-        crate::start::start(&self.config, deps, store).await
+        crate::start::start(&self.config, deps, self.folds, store).await
     }
 
     /// The power goes: the service is gone with what its disk had not made durable.

@@ -1,12 +1,13 @@
 //! Tiering: committed batches become segments in the object store, the state becomes checkpoints, and what lies behind
 //! both leaves the write-ahead log.
 //!
-//! One loop does one thing at a time: [`flush`], [`checkpoint`], [`merge`], [`janitor`]. Each step is an entry of the journal, so
+//! One loop does one thing at a time: [`flush`], [`checkpoint`], [`merge`], [`fold`], [`janitor`]. Each step is an entry of the journal, so
 //! whatever a crash leaves undone the next leader finds in the state. An object store that is slow or gone only makes the
 //! loop wait; the write-ahead log grows meanwhile, up to its limit.
 
 mod checkpoint;
 mod flush;
+mod fold;
 mod janitor;
 mod merge;
 
@@ -50,6 +51,24 @@ pub(crate) struct Policy {
     pub(crate) delete_grace: Duration,
     /// Bytes of the write-ahead log above which everything is due.
     pub(crate) wal_pressure_bytes: u64,
+    pub(crate) folds: FoldLimits,
+}
+
+/// How much of the manifest is in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoldLimits {
+    /// Runs of a partition, but for those that are to be merged, and as many of these.
+    pub runs: usize,
+    /// Of these the newest that are not folded.
+    pub kept: usize,
+    /// Folds of a partition.
+    pub folds: usize,
+}
+
+impl Default for FoldLimits {
+    fn default() -> Self {
+        Self { runs: 64, kept: 16, folds: 64 }
+    }
 }
 
 /// What the loops of a node's journals share.
@@ -77,6 +96,7 @@ pub(crate) struct Tiering {
     /// Objects that nobody should read any more, with when they may be deleted.
     doomed: BTreeMap<SegmentName, Instant>,
     merging: merge::Merging,
+    folding: fold::Folding,
     /// The newest checkpoint that this loop wrote, when all before it are deleted.
     last_checkpoint: Option<CheckpointName>,
     shared: Arc<Shared>,
@@ -128,6 +148,7 @@ impl Tiering {
             garbage_since: None,
             doomed,
             merging: merge::Merging::new(now),
+            folding: fold::Folding::default(),
             last_checkpoint: None,
             shared,
             strays_until: Some(gone),
@@ -189,6 +210,9 @@ impl Tiering {
             return Ok(true);
         }
         if self.merging.due().is_some_and(|due| due <= now) && !self.under_pressure() && self.merge().await? {
+            return Ok(true);
+        }
+        if !self.under_pressure() && self.fold_or_open().await? {
             return Ok(true);
         }
         self.clean_up().await

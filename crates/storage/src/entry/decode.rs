@@ -6,8 +6,8 @@ use tidemark_model::{Batch, NodeId};
 use tidemark_segment::CheckpointName;
 
 use super::{
-    ADDED_LEN, BatchEntry, Entry, Kind, LogStarts, MOVED_LEN, ManifestEdit, REMOVED_LEN, ROUTE_LEN, Run, RunRef,
-    SEGMENT_LEN, VERSION,
+    ADDED_LEN, BatchEntry, Entry, FoldEdit, FoldOpening, Kind, LogStarts, MOVED_LEN, ManifestEdit, REMOVED_LEN,
+    ROUTE_LEN, Run, RunRef, SEGMENT_LEN, VERSION,
 };
 use crate::codec::{DecodeError, Fields};
 
@@ -43,6 +43,8 @@ impl Entry {
                     .collect::<Result<_, DecodeError>>()?;
                 Self::LogStartsMoved(LogStarts { time_ms, moves })
             }
+            Kind::Folded => Self::Folded(FoldEdit::decode(&mut fields)?),
+            Kind::FoldOpened => Self::FoldOpened(FoldOpening::decode(&mut fields)?),
         };
         fields.end()?;
         Ok(entry)

@@ -51,6 +51,47 @@ fn run() -> impl Strategy<Value = Run> {
     })
 }
 
+fn oldest() -> impl Strategy<Value = Oldest> {
+    any::<(i64, i64, u64)>().prop_map(|(last_offset, max_timestamp, length)| Oldest {
+        last_offset,
+        max_timestamp,
+        length,
+    })
+}
+
+fn fold() -> impl Strategy<Value = Fold> {
+    (segment(), any::<u8>(), any::<[u64; 3]>(), any::<[i64; 4]>(), any::<i32>(), oldest()).prop_map(
+        |(object, level, u, i, leader_epoch, oldest)| Fold {
+            object,
+            level,
+            position: u[0],
+            length: u[1],
+            first_offset: i[0],
+            last_offset: i[1],
+            max_timestamp: i[2],
+            leader_epoch,
+            opened: i[3],
+            bytes: u[2],
+            oldest,
+        },
+    )
+}
+
+fn content() -> impl Strategy<Value = Content> {
+    let listed = (segment(), any::<[u64; 3]>(), any::<u32>()).prop_map(|(name, u, refs)| Listed {
+        name,
+        size: u[0],
+        data: u[1],
+        refs,
+        live: u[2],
+    });
+    let children = prop_oneof![
+        proptest::collection::vec(run(), 0..4).prop_map(Children::Runs),
+        proptest::collection::vec(fold(), 0..4).prop_map(Children::Folds),
+    ];
+    (proptest::collection::vec(listed, 0..4), children).prop_map(|(objects, children)| Content { objects, children })
+}
+
 pub(crate) fn entry() -> impl Strategy<Value = Entry> {
     let route = (any::<u64>(), any::<i32>(), any::<i32>()).prop_map(|(generation, g, b)| Route {
         generation,
@@ -79,9 +120,20 @@ pub(crate) fn entry() -> impl Strategy<Value = Entry> {
         .prop_map(|(tiered_through, segment, removed, added)| {
             Entry::ManifestEdited(ManifestEdit { tiered_through, segment, removed, added })
         });
+    let part = (partition(), fold(), proptest::collection::vec((segment(), any::<i64>()), 0..4))
+        .prop_map(|(partition, fold, replaced)| FoldPart { partition, fold, replaced });
+    let folded = (segment(), any::<u64>(), proptest::collection::vec(part, 0..3))
+        .prop_map(|(object, size, parts)| Entry::Folded(FoldEdit { object, size, parts }));
+    let opened = (partition(), segment(), any::<i64>(), content(), proptest::option::of(oldest())).prop_map(
+        |(partition, object, opened, content, rest)| {
+            Entry::FoldOpened(FoldOpening { partition, object, opened, content, rest })
+        },
+    );
     prop_oneof![
         batch,
         edit,
+        folded,
+        opened,
         any::<(i32, u64)>()
             .prop_map(|(node, wal_incarnation)| Entry::EpochStarted { node: NodeId(node), wal_incarnation }),
         (partition(), any::<u64>()).prop_map(|(partition, revision)| Entry::PartitionCreated { partition, revision }),
@@ -106,6 +158,16 @@ pub(crate) fn payload(entry: &Entry) -> Bytes {
 }
 
 proptest! {
+    #[test]
+    fn a_section_comes_back_from_its_bytes_and_none_make_decoding_panic(content in content(), at in any::<usize>()) {
+        let mut bytes = content.encode().to_vec();
+        prop_assert_eq!(Content::decode(&bytes), Ok(content));
+        let at = at % bytes.len();
+        bytes[at] ^= 1;
+        let _ = Content::decode(&bytes);
+        prop_assert!(Content::decode(&bytes[..at]).is_err());
+    }
+
     #[test]
     fn every_entry_comes_back_from_its_bytes(entry in entry()) {
         let bytes = payload(&entry);

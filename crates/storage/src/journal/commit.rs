@@ -34,6 +34,7 @@ impl Core {
                 Entry::ProducersExpired { .. } => self.expired(id.index),
                 _ => {}
             }
+            self.starts_moved += u64::from(!effects.log_starts_moved.is_empty());
             for at in effects.log_starts_moved {
                 let readers = self.slots.get(&at).into_iter().flat_map(|slot| &slot.readers);
                 readers.for_each(|reader| reader.mark(at));

@@ -51,6 +51,8 @@ pub(crate) struct Core {
     pub(super) remembered: expire::Memory,
     /// The entry by which producers go that is named and not committed.
     pub(super) expiring: Option<u64>,
+    /// How many times log starts moved.
+    pub(crate) starts_moved: u64,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -146,6 +148,7 @@ impl Core {
             deleting: BTreeSet::new(),
             remembered,
             expiring: None,
+            starts_moved: 0,
             clock,
         }
     }

@@ -1,5 +1,6 @@
 mod deletion;
 mod disk_faults;
+mod folds;
 mod journals;
 mod merging;
 mod producers;

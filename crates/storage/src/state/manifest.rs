@@ -1,7 +1,8 @@
-//! The manifest: which runs hold a partition's tiered offsets, and which segments the runs are in.
+//! The manifest: which runs hold a partition's tiered offsets, and which segments the runs are in. For what is long past
+//! see [`super::folds`].
 
 use super::{SegmentState, State};
-use crate::entry::{ManifestEdit, Run, RunRef};
+use crate::entry::{Fold, ManifestEdit, Run, RunRef};
 use tidemark_model::TopicPartition;
 use tidemark_segment::SegmentName;
 
@@ -51,20 +52,23 @@ impl State {
         state.set_log_start(log_start);
         let below = state.runs.partition_point(|run| run.last_offset < log_start);
         let dropped: Vec<Run> = state.runs.drain(..below).collect();
-        dropped.iter().for_each(|run| self.release(run, index));
+        let below = state.folds.partition_point(|fold| fold.last_offset < log_start);
+        let closed: Vec<Fold> = state.folds.drain(..below).collect();
+        dropped.iter().for_each(|run| self.release(run.segment, run.length, index));
+        closed.iter().for_each(|fold| self.close(at, fold));
         true
     }
 
-    /// One run less is in the segment.
-    pub(super) fn release(&mut self, run: &Run, index: u64) {
-        if let Some(segment) = self.segments.get_mut(&run.segment) {
+    /// One run less, of this length, is in the segment.
+    pub(super) fn release(&mut self, name: SegmentName, length: u64, index: u64) {
+        if let Some(segment) = self.segments.get_mut(&name) {
             segment.runs = segment.runs.saturating_sub(1);
-            segment.live = segment.live.saturating_sub(run.length);
+            segment.live = segment.live.saturating_sub(length);
         }
-        self.drop_if_unused(run.segment, index);
+        self.drop_if_unused(name, index);
     }
 
-    fn drop_if_unused(&mut self, name: SegmentName, index: u64) {
+    pub(super) fn drop_if_unused(&mut self, name: SegmentName, index: u64) {
         if self.segments.get(&name).is_some_and(|segment| segment.runs == 0) {
             self.segments.remove(&name);
             self.garbage.insert(name, index);
@@ -80,7 +84,7 @@ impl State {
     fn remove_run(&mut self, run: &RunRef, index: u64) {
         if let (Some(at), Some(state)) = (self.run_position(run), self.partitions.get_mut(&run.partition)) {
             let removed = state.runs.remove(at);
-            self.release(&removed, index);
+            self.release(removed.segment, removed.length, index);
         }
     }
 }

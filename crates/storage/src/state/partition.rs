@@ -8,7 +8,7 @@ use tidemark_model::{NodeId, TopicPartition};
 
 use super::ApplyError;
 use super::producers::Producer;
-use crate::entry::{BatchEntry, Run};
+use crate::entry::{BatchEntry, Fold, Run};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionState {
@@ -22,8 +22,17 @@ pub struct PartitionState {
     /// The leader epochs that wrote something, each with the offset of its first record.
     pub epochs: Vec<EpochStart>,
     pub producers: BTreeMap<i64, Producer>,
-    /// What is in the object store, in offset order.
+    /// What is in the object store and long past, in offset order, listed in index objects.
+    pub folds: Vec<Fold>,
+    /// What else is in the object store, in offset order.
     pub runs: Vec<Run>,
+}
+
+/// A piece of what is in the object store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'a> {
+    Fold(&'a Fold),
+    Run(&'a Run),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,13 +50,32 @@ impl PartitionState {
             route: Route { generation: 0, gateway: NodeId(-1), broker: NodeId(-1) },
             epochs: Vec::new(),
             producers: BTreeMap::new(),
+            folds: Vec::new(),
             runs: Vec::new(),
         }
     }
 
     /// The offset after the last one that is in the object store, and the log start when none is, or when that is higher.
     pub fn tiered_end(&self) -> i64 {
-        self.runs.last().map_or(self.log_start, |run| self.log_start.max(run.last_offset + 1))
+        self.last_piece().map_or(self.log_start, |piece| self.log_start.max(piece.last_offset() + 1))
+    }
+
+    /// The pieces of what is in the object store that end at `offset` or behind it, in offset order.
+    pub fn pieces(&self, offset: i64) -> impl Iterator<Item = Piece<'_>> + Clone {
+        let folds = self.folds[self.folds.partition_point(|fold| fold.last_offset < offset)..].iter();
+        let runs = self.runs[self.runs.partition_point(|run| run.last_offset < offset)..].iter();
+        let (mut folds, mut runs) = (folds.peekable(), runs.peekable());
+        std::iter::from_fn(move || match (folds.peek(), runs.peek()) {
+            (Some(fold), Some(run)) if run.last_offset < fold.last_offset => runs.next().map(Piece::Run),
+            (Some(_), _) => folds.next().map(Piece::Fold),
+            (None, _) => runs.next().map(Piece::Run),
+        })
+    }
+
+    /// The last piece of what is in the object store.
+    pub fn last_piece(&self) -> Option<Piece<'_>> {
+        let (fold, run) = (self.folds.last().map(Piece::Fold), self.runs.last().map(Piece::Run));
+        fold.into_iter().chain(run).max_by_key(Piece::last_offset)
     }
 
     /// The epochs that lie below go; the one that the log start is in begins there, as in Kafka's leader epoch cache.
@@ -101,6 +129,30 @@ impl PartitionState {
             return Ok(());
         }
         Err(ApplyError::Offset { index, partition, expected: self.high_watermark, got })
+    }
+}
+
+impl Piece<'_> {
+    pub fn last_offset(&self) -> i64 {
+        match self {
+            Self::Fold(fold) => fold.last_offset,
+            Self::Run(run) => run.last_offset,
+        }
+    }
+
+    pub fn max_timestamp(&self) -> i64 {
+        match self {
+            Self::Fold(fold) => fold.max_timestamp,
+            Self::Run(run) => run.max_timestamp,
+        }
+    }
+
+    /// The leader epoch of its last batch.
+    pub fn leader_epoch(&self) -> i32 {
+        match self {
+            Self::Fold(fold) => fold.leader_epoch,
+            Self::Run(run) => run.leader_epoch,
+        }
     }
 }
 

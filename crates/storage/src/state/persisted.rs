@@ -5,18 +5,20 @@
 //!
 //! | field | bytes |
 //! |---|---|
-//! | version, 2 (1 was never released) | 2 |
+//! | version, 3 (earlier ones were never released) | 2 |
 //! | last entry: epoch, index | 4, 8 |
 //! | tiered through index | 8 |
 //! | 1 and the newest durable checkpoint (epoch, index), or 0 | 1, 4, 8 |
-//! | list of segments in the manifest: `segment`, size, bytes of the runs it was made of (what is left of these is counted again) | 24, 8, 8 each |
+//! | list of objects: `segment`, size, bytes of what it was made of, how many runs or folds are left of these, and their bytes | 24, 8, 8, 4, 8 each |
 //! | list of intents: `segment` | 24 each |
 //! | list of garbage: `segment`, index at which it was dropped | 24, 8 each |
+//! | list of folds that are closing: `partition`, `fold` | 20, 109 each |
 //! | list of partitions | |
 //!
 //! A partition: `partition` (20), revision (8), log start (8), high watermark (8), route: gateway (4), broker (4),
 //! generation (8); list of leader epochs: epoch (4), start offset (8); list of producers: id (8), epoch (2), number of
-//! batches (1), each: last sequence (4), last offset (8), offset delta (4), timestamp (8); list of runs: `run` (68).
+//! batches (1), each: last sequence (4), last offset (8), offset delta (4), timestamp (8); list of `fold` (109); list of
+//! `run` (68).
 
 use std::collections::BTreeMap;
 
@@ -28,21 +30,25 @@ use tidemark_segment::CheckpointName;
 use super::producers::{BATCHES, BatchMeta, Producer};
 use super::{EpochStart, PartitionState, SegmentState, State};
 use crate::codec::{DecodeError, Fields, put_partition, put_segment};
+use crate::entry::fold::{fold as decode_fold, put_fold};
 use crate::entry::{EntryId, decode_run, put_run};
 
-const VERSION: u16 = 2;
-const SEGMENT_LEN: usize = 40;
+const VERSION: u16 = 3;
+const SEGMENT_LEN: usize = 52;
+const CLOSING_LEN: usize = 129;
+const FOLD_LEN: usize = 109;
 const GARBAGE_LEN: usize = 32;
 const INTENT_LEN: usize = 24;
 const EPOCH_LEN: usize = 12;
 const RUN_LEN: usize = 68;
 /// A producer without batches.
 const MIN_PRODUCER_LEN: usize = 11;
-/// A partition without epochs, producers and runs.
-const MIN_PARTITION_LEN: usize = 72;
+/// A partition without epochs, producers, folds and runs.
+const MIN_PARTITION_LEN: usize = 76;
 
 pub(super) fn encode(state: &State) -> Bytes {
-    let State { last, partitions, producers: _, segments, intents, garbage, tiered_through, checkpoint } = state;
+    let State { last, partitions, producers: _, segments, closing, intents, garbage, tiered_through, checkpoint } =
+        state;
     let mut out = BytesMut::with_capacity(64 + partitions.len() * 256);
     out.put_u16(VERSION);
     out.put_u32(last.epoch);
@@ -57,10 +63,12 @@ pub(super) fn encode(state: &State) -> Bytes {
         }
     }
     out.put_u32(segments.len() as u32);
-    for (name, SegmentState { size, data, runs: _, live: _ }) in segments {
+    for (name, SegmentState { size, data, runs, live }) in segments {
         put_segment(&mut out, *name);
         out.put_u64(*size);
         out.put_u64(*data);
+        out.put_u32(*runs);
+        out.put_u64(*live);
     }
     out.put_u32(intents.len() as u32);
     for name in intents {
@@ -71,6 +79,11 @@ pub(super) fn encode(state: &State) -> Bytes {
         put_segment(&mut out, *name);
         out.put_u64(*dropped_at);
     }
+    out.put_u32(closing.len() as u32);
+    for ((_, at), fold) in closing {
+        put_partition(&mut out, *at);
+        put_fold(&mut out, fold);
+    }
     out.put_u32(partitions.len() as u32);
     for (at, partition) in partitions {
         put_partition(&mut out, *at);
@@ -80,7 +93,7 @@ pub(super) fn encode(state: &State) -> Bytes {
 }
 
 fn encode_partition(partition: &PartitionState, out: &mut BytesMut) {
-    let PartitionState { revision, log_start, high_watermark, route, epochs, producers, runs } = partition;
+    let PartitionState { revision, log_start, high_watermark, route, epochs, producers, folds, runs } = partition;
     out.put_u64(*revision);
     out.put_i64(*log_start);
     out.put_i64(*high_watermark);
@@ -105,6 +118,8 @@ fn encode_partition(partition: &PartitionState, out: &mut BytesMut) {
             out.put_i64(*timestamp);
         }
     }
+    out.put_u32(folds.len() as u32);
+    folds.iter().for_each(|fold| put_fold(out, fold));
     out.put_u32(runs.len() as u32);
     runs.iter().for_each(|run| put_run(out, run));
 }
@@ -125,7 +140,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<State, DecodeError> {
     let mut state = State { last, tiered_through, checkpoint, ..State::default() };
     for _ in 0..fields.count(SEGMENT_LEN)? {
         let name = fields.segment()?;
-        state.segments.insert(name, SegmentState { size: fields.u64()?, data: fields.u64()?, runs: 0, live: 0 });
+        let (size, data, runs) = (fields.u64()?, fields.u64()?, fields.u32()?);
+        state.segments.insert(name, SegmentState { size, data, runs, live: fields.u64()? });
     }
     for _ in 0..fields.count(INTENT_LEN)? {
         state.intents.insert(fields.segment()?);
@@ -133,15 +149,17 @@ pub(super) fn decode(bytes: &[u8]) -> Result<State, DecodeError> {
     for _ in 0..fields.count(GARBAGE_LEN)? {
         state.garbage.insert(fields.segment()?, fields.u64()?);
     }
+    for _ in 0..fields.count(CLOSING_LEN)? {
+        let (at, fold) = (fields.partition()?, decode_fold(&mut fields)?);
+        state.closing.insert((fold.object, at), fold);
+    }
     for _ in 0..fields.count(MIN_PARTITION_LEN)? {
         let at = fields.partition()?;
         let partition = decode_partition(&mut fields)?;
-        for run in &partition.runs {
-            let segment = state.segments.get_mut(&run.segment);
-            let segment =
-                segment.ok_or_else(|| DecodeError::Invalid(format!("{at} has a run in an unknown segment")))?;
-            segment.runs += 1;
-            segment.live = segment.live.saturating_add(run.length);
+        let mut objects =
+            partition.runs.iter().map(|run| run.segment).chain(partition.folds.iter().map(|fold| fold.object));
+        if !objects.all(|object| state.segments.contains_key(&object)) {
+            return Err(DecodeError::Invalid(format!("{at} has a run or a fold in an unknown object")));
         }
         state.producers += partition.producers.len();
         state.partitions.insert(at, partition);
@@ -170,7 +188,8 @@ fn decode_partition(fields: &mut Fields<'_>) -> Result<PartitionState, DecodeErr
             .collect::<Result<Vec<_>, DecodeError>>()?;
         producers.insert(id, Producer::restored(epoch, batches));
     }
+    let folds = (0..fields.count(FOLD_LEN)?).map(|_| decode_fold(fields)).collect::<Result<_, _>>()?;
     let runs = (0..fields.count(RUN_LEN)?).map(|_| decode_run(fields)).collect::<Result<_, _>>()?;
     let route = Route { generation, gateway, broker };
-    Ok(PartitionState { revision, log_start, high_watermark, route, epochs, producers, runs })
+    Ok(PartitionState { revision, log_start, high_watermark, route, epochs, producers, folds, runs })
 }

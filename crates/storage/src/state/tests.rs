@@ -223,7 +223,10 @@ proptest! {
             let _ = apply(&mut state, 3, entry);
         }
         // What names a run of an unknown segment was never written by a leader, and is refused when read.
-        let known = |state: &State| state.partitions.values().flat_map(|p| &p.runs).all(|r| state.segments.contains_key(&r.segment));
+        let has = |state: &State, name| state.segments.contains_key(&name);
+        let known = |state: &State| state.partitions.values().all(|p| {
+            p.runs.iter().all(|run| has(state, run.segment)) && p.folds.iter().all(|fold| has(state, fold.object))
+        });
         if known(&state) {
             prop_assert_eq!(State::decode(&state.encode()), Ok(state));
         }

@@ -38,6 +38,7 @@ impl Tiering {
         self.last_checkpoint = Some(name);
         // Log starts may have moved, and left objects mostly dead.
         self.merging.look(Instant::now());
+        self.folding.look();
         Ok(())
     }
 }

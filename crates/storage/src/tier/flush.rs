@@ -65,19 +65,20 @@ impl Tiering {
         let added = index.runs.iter().map(|run| (run.partition, manifest_run(name, run))).collect();
         let edit =
             ManifestEdit { tiered_through: name.last_index, segment: Some((name, size)), removed: Vec::new(), added };
-        self.put_and_edit(name, chunks, edit).await?;
+        self.put_and_edit(name, chunks, Entry::ManifestEdited(edit)).await?;
         self.tiered_since_checkpoint += size;
         self.merging.look(Instant::now());
+        self.folding.look();
         metrics::segment_written(size, started.elapsed());
         Ok(())
     }
 
-    /// Stores a segment between the entry that intends it and the one that brings it into the manifest.
+    /// Stores an object between the entry that intends it and the one that brings it into the manifest.
     pub(super) async fn put_and_edit(
         &mut self,
         name: SegmentName,
         chunks: Vec<Bytes>,
-        edit: ManifestEdit,
+        edit: Entry,
     ) -> Result<(), TierError> {
         self.journal.append_entry(Entry::SegmentIntended(name)).await?;
         if let Err(error) = self.store.put_segment(name, chunks).await {
@@ -85,7 +86,7 @@ impl Tiering {
             self.doomed.insert(name, Instant::now() + self.policy.delete_grace);
             return Err(renamed(error));
         }
-        let edited = self.journal.append_entry(Entry::ManifestEdited(edit)).await;
+        let edited = self.journal.append_entry(edit).await;
         if edited.is_err() {
             self.doomed.insert(name, Instant::now() + self.policy.delete_grace);
         }

@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::flush::manifest_run;
 use super::{TierError, Tiering};
 use crate::disk::off_thread;
-use crate::entry::{ManifestEdit, Run, RunRef};
+use crate::entry::{Entry, ManifestEdit, Run, RunRef};
 use crate::metrics;
 use crate::read::tiered_run;
 use select::{Limits, Window, mostly_dead, windows};
@@ -120,6 +120,11 @@ impl Tiering {
         Ok(true)
     }
 
+    /// Bytes of a run that is merged no more.
+    pub(super) fn long_run(&self) -> u64 {
+        self.limits().run
+    }
+
     fn limits(&self) -> Limits {
         let object = self.policy.segment_bytes.clamp(1, super::flush::MAX_SEGMENT_BYTES);
         Limits { object, run: (object / RUNS_PER_OBJECT).max(1) }
@@ -168,7 +173,8 @@ impl Tiering {
             index.runs.iter().map(|run| (run.partition, manifest_run(name, run))).collect();
         let written_runs = added.len();
         let edit = ManifestEdit { tiered_through: 0, segment: Some((name, size)), removed, added };
-        self.put_and_edit(name, chunks, edit).await?;
+        self.put_and_edit(name, chunks, Entry::ManifestEdited(edit)).await?;
+        self.folding.look();
         metrics::runs_merged(read_runs, written_runs, size, started.elapsed());
         Ok(())
     }

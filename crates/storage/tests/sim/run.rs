@@ -8,8 +8,8 @@ use std::time::Duration;
 use tidemark_model::{Batch, TopicPartition};
 use tidemark_segment::testing::Request;
 use tidemark_segment::{Bucket, JournalKeys};
-use tidemark_storage::checkpoint;
 use tidemark_storage::disk::sim::Odds;
+use tidemark_storage::{checkpoint, folds};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -290,7 +290,17 @@ async fn check_objects(world: &World) -> Checked {
         let newest = checkpoint::newest(&bucket, &keys).await.map_err(|error| error.to_string())?;
         let mut referred = Vec::new();
         if let Some((name, state)) = newest.found {
-            referred.extend(state.segments.keys().map(|name| keys.segment(*name)));
+            for partition in state.partitions.values().filter(|partition| !partition.folds.is_empty()) {
+                world.trace.count("partitions with folds");
+                if partition.folds.iter().any(|fold| fold.level > 0) {
+                    world.trace.count("partitions with folds of folds");
+                }
+                if partition.folds.iter().any(|fold| fold.opened > fold.first_offset) {
+                    world.trace.count("partitions with a fold that was opened");
+                }
+            }
+            let objects = folds::objects(&bucket, &keys, &state).await.map_err(|error| error.to_string())?;
+            referred.extend(objects.into_iter().map(|name| keys.segment(name)));
             referred.push(keys.checkpoint(name));
         }
         referred.sort();

@@ -13,7 +13,7 @@ use tidemark_segment::testing::Memory;
 use tidemark_segment::{Bucket, StoreError};
 use tidemark_storage::disk::sim::{Odds, SimDisk};
 use tidemark_storage::wal::recovery::RecoveryError;
-use tidemark_storage::{Config, DataDir, Dependencies, Service, StartError};
+use tidemark_storage::{Config, DataDir, Dependencies, FoldLimits, Service, StartError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -43,6 +43,7 @@ pub struct World {
     life: Mutex<Option<Arc<Life>>>,
     born: Notify,
     pub config: Config,
+    folds: FoldLimits,
     model: Mutex<Model>,
     /// Clients finish what they have begun, and end.
     pub closing: CancellationToken,
@@ -118,6 +119,11 @@ impl World {
             life: Mutex::default(),
             born: Notify::new(),
             config,
+            folds: FoldLimits {
+                runs: Chance::of(seed, 5).pick(&[2, 4, 8, 64]),
+                kept: Chance::of(seed, 6).pick(&[0, 1, 3]),
+                folds: Chance::of(seed, 7).pick(&[1, 3, 64]),
+            },
             model: Mutex::default(),
             closing: CancellationToken::new(),
             topics: Mutex::new(0),
@@ -213,7 +219,7 @@ impl World {
             entropy: self.chance.entropy(),
             shutdown: CancellationToken::new(),
         };
-        Box::pin(Service::start(&self.config, deps)).await
+        Box::pin(Service::start_folding(&self.config, deps, self.folds)).await
     }
 
     /// Whether a start may fail so while the disk and the object store do. Nothing else may ever be.

@@ -147,6 +147,18 @@ const MUTANTS: &[Mutant] = &[
         }],
     },
     Mutant {
+        name: "objects forgotten that more than one index object refers to",
+        edits: &[Edit { file: "state/folds.rs", find: "known.runs == refs", replace: "known.runs >= refs" }],
+    },
+    Mutant {
+        name: "what a fold lists not counted again when it is opened",
+        edits: &[Edit {
+            file: "state/folds.rs",
+            find: "            self.segments.entry(*name).or_insert(known);\n",
+            replace: "            let _ = (known, name);\n",
+        }],
+    },
+    Mutant {
         name: "no fdatasync",
         edits: &[Edit {
             file: "wal/writer.rs",

@@ -12,7 +12,11 @@ fn deletion(partition: TopicPartition, before: Option<i64>) -> RecordDeletion {
     RecordDeletion { journal: JOURNAL, partition, revision: 1, before, timeout: TIMEOUT }
 }
 
-async fn delete(service: &Service, partition: TopicPartition, before: Option<i64>) -> Result<i64, StorageError> {
+pub(super) async fn delete(
+    service: &Service,
+    partition: TopicPartition,
+    before: Option<i64>,
+) -> Result<i64, StorageError> {
     service.delete_records(vec![deletion(partition, before)]).await.remove(0)
 }
 
@@ -20,11 +24,11 @@ fn out_of_range(log_start_offset: i64, high_watermark: i64) -> StorageError {
     StorageError::OffsetOutOfRange { log_start_offset, high_watermark }
 }
 
-async fn read_error(service: &Service, partition: TopicPartition, offset: i64) -> Option<StorageError> {
+pub(super) async fn read_error(service: &Service, partition: TopicPartition, offset: i64) -> Option<StorageError> {
     service.read(read_request(partition, offset)).await.err()
 }
 
-fn log_start(service: &Service, partition: TopicPartition) -> i64 {
+pub(super) fn log_start(service: &Service, partition: TopicPartition) -> i64 {
     service.journal().lock().state.partitions[&partition].log_start
 }
 
@@ -169,7 +173,7 @@ async fn a_time_is_not_found_below_the_log_start() {
     assert_eq!(find(&service, at(0, 0), OffsetSpec::Timestamp(8_501)).await, (-1, -1));
 }
 
-fn set(world: &World, topic: u128, configs: &[(&str, &str)]) {
+pub(super) fn set(world: &World, topic: u128, configs: &[(&str, &str)]) {
     world.change_view(|state| {
         let mut changed = topic_of(topic);
         changed.configs = configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
