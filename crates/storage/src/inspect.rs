@@ -183,10 +183,21 @@ impl Page {
         };
         let (journal, name) = (checkpoint.journal, checkpoint.name);
         writeln!(self.text, "checkpoint of journal {journal} as of entry {}/{}", name.epoch, name.index)?;
-        let state = match State::decode(&checkpoint.state) {
-            Ok(state) => state,
-            Err(error) => return writeln!(self.text, "its state: {error}"),
-        };
+        let bases = checkpoint.bases.len();
+        match checkpoint.bases.last() {
+            None => writeln!(self.text, "the whole state, {} bytes", checkpoint.state.len())?,
+            Some(last) => writeln!(
+                self.text,
+                "what changed since {}, {} bytes, on top of that and {} earlier ones",
+                last.name,
+                checkpoint.state.len(),
+                bases - 1
+            )?,
+        }
+        let mut state = State::default();
+        if let Err(error) = state.merge(&checkpoint.state) {
+            return writeln!(self.text, "its state: {error}");
+        }
         writeln!(self.text, "tiered through entry {}", state.tiered_through)?;
         let live: u64 = state.segments.values().map(|segment| segment.live).sum();
         writeln!(self.text, "{} segments with {live} bytes alive:", state.segments.len())?;

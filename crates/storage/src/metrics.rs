@@ -62,9 +62,11 @@ pub(crate) fn fold_opened() {
 }
 
 /// A checkpoint is in the object store.
-pub(crate) fn checkpoint_written(bytes: u64, took: Duration) {
+pub(crate) fn checkpoint_written(bytes: u64, bases: usize, took: Duration) {
     counter!("tidemark_storage_checkpoints_total").increment(1);
+    counter!("tidemark_storage_checkpoint_bytes_total").increment(bytes);
     gauge!("tidemark_storage_checkpoint_size_bytes").set(bytes as f64);
+    gauge!("tidemark_storage_checkpoint_bases").set(bases as f64);
     histogram!("tidemark_storage_checkpoint_seconds").record(took.as_secs_f64());
 }
 

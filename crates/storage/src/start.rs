@@ -115,7 +115,7 @@ pub(crate) async fn start(
     let mut served = BTreeMap::new();
     let mut running = Vec::new();
     for Ready { opened, opener, files, store, restored } in ready {
-        let Restored { state, batches, recovered } = restored;
+        let Restored { state, checkpoints, batches, recovered } = restored;
         let wal_incarnation = opener.wal_incarnation;
         let path = files.dir().to_owned();
         let journal = Journal::new(
@@ -153,19 +153,19 @@ pub(crate) async fn start(
         if let Some(succeeded) = opener.succeeds {
             copy::remove_log(&Files::new(data_dir.disk.clone(), data_dir.wal(succeeded), 0))?;
         }
-        running.push((journal.clone(), opener, store.clone()));
+        running.push((journal.clone(), opener, store.clone(), checkpoints));
         served.insert(opened.id, Served { journal, store });
     }
-    let opened: Vec<_> = running.iter().map(|(journal, opener, _)| (opener.wal_incarnation, journal.id)).collect();
+    let opened: Vec<_> = running.iter().map(|(journal, opener, ..)| (opener.wal_incarnation, journal.id)).collect();
     data_dir.logs_opened(&opened)?;
 
     let retention_check = Duration::from_millis(config.retention_check_ms);
     let journals = running.iter().map(|(journal, ..)| journal.clone()).collect();
     let mut tasks = vec![tokio::spawn(follow(view, journals, stop.clone()))];
-    for (journal, opener, store) in running {
+    for (journal, opener, store, checkpoints) in running {
         tasks.push(tokio::spawn(journal.clone().supervise(opener, stop.clone())));
         tasks.push(tokio::spawn(retention::run(journal.clone(), store.clone(), retention_check, stop.clone())));
-        let tiering = Tiering::new(journal, store, policy, entropy.clone(), shared.clone());
+        let tiering = Tiering::new(journal, store, policy, entropy.clone(), shared.clone(), checkpoints);
         tasks.push(tokio::spawn(tiering.run(stop.clone())));
     }
     let tasks = Mutex::new(tasks);

@@ -4,6 +4,7 @@
 //! All get the same state from the same entries. What a leader decided on an append is in the entry: nothing is decided
 //! here.
 
+mod changes;
 mod folds;
 mod manifest;
 mod partition;
@@ -18,6 +19,7 @@ use tidemark_segment::{CheckpointName, SegmentName};
 use crate::codec::DecodeError;
 use crate::entry::{Entry, EntryId, Fold};
 
+pub use changes::{Changed, Changes};
 pub use partition::{EpochStart, PartitionState, Piece};
 pub(crate) use partition::{follow, may_follow};
 
@@ -41,6 +43,8 @@ pub struct State {
     pub tiered_through: u64,
     /// The newest checkpoint that is known to be durable.
     pub checkpoint: Option<CheckpointName>,
+    /// What checkpoints that build on others have to say.
+    pub changes: Changes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,14 +80,42 @@ pub enum ApplyError {
 }
 
 impl State {
-    /// Decodes what [`encode`](Self::encode) made: the state in a checkpoint.
+    /// Decodes what [`encode`](Self::encode) made.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        persisted::decode(bytes)
+        let mut state = Self::default();
+        state.merge(bytes)?;
+        state.check()?;
+        Ok(state)
     }
 
-    /// The state as a checkpoint holds it.
+    /// Takes in a checkpoint's part of the state, on top of those that it builds on.
+    pub fn merge(&mut self, part: &[u8]) -> Result<(), DecodeError> {
+        persisted::merge(self, part)
+    }
+
+    /// What is made of parts has to be whole.
+    pub fn check(&self) -> Result<(), DecodeError> {
+        persisted::check(self)
+    }
+
+    /// The whole state as a checkpoint holds it.
     pub fn encode(&self) -> bytes::Bytes {
-        persisted::encode(self)
+        self.encode_since(0)
+    }
+
+    /// What is another since the entry of this index, for a checkpoint that builds on one that has all up to that.
+    pub fn encode_since(&self, index: u64) -> bytes::Bytes {
+        persisted::encode(self, index)
+    }
+
+    /// About how many bytes [`encode_since`](Self::encode_since) makes.
+    pub fn len_since(&self, index: u64) -> u64 {
+        persisted::len(self, index)
+    }
+
+    /// No checkpoint will build on one that lacks what changed up to this entry.
+    pub fn forget_changes(&mut self, index: u64) {
+        self.changes.forget(index);
     }
 
     /// Applies the next entry. The state is unchanged when it cannot be.
@@ -103,7 +135,8 @@ impl State {
             }
             Entry::EpochStarted { .. } => {}
             Entry::PartitionCreated { partition, revision } => {
-                self.partitions.entry(*partition).or_insert_with(|| PartitionState::new(*revision));
+                let new = || PartitionState { changed: Changed(index), ..PartitionState::new(*revision) };
+                self.partitions.entry(*partition).or_insert_with(new);
             }
             Entry::TopicDeleted { topic, .. } => effects.removed = self.delete_topic(*topic, index),
             Entry::SegmentIntended(name) => {
@@ -117,7 +150,7 @@ impl State {
                     self.garbage.remove(name);
                 }
             }
-            Entry::ProducersExpired { through_ms } => self.expire_producers(*through_ms),
+            Entry::ProducersExpired { through_ms } => self.expire_producers(*through_ms, index),
             Entry::LogStartsMoved(starts) => {
                 for (partition, log_start) in &starts.moves {
                     if self.move_log_start(*partition, *log_start, index) {
@@ -138,11 +171,15 @@ impl State {
         self.partitions.range(all)
     }
 
-    fn expire_producers(&mut self, through_ms: i64) {
+    fn expire_producers(&mut self, through_ms: i64, index: u64) {
         self.producers = 0;
         for partition in self.partitions.values_mut() {
+            let before = partition.producers.len();
             partition.producers.retain(|_, producer| producer.last_timestamp() > through_ms);
             self.producers += partition.producers.len();
+            if partition.producers.len() < before {
+                partition.changed = Changed(index);
+            }
         }
     }
 
@@ -151,6 +188,7 @@ impl State {
         for at in &removed {
             let Some(PartitionState { producers, folds, runs, .. }) = self.partitions.remove(at) else { continue };
             self.producers -= producers.len();
+            self.changes.partition_gone(*at, index);
             folds.iter().for_each(|fold| self.close(*at, fold));
             runs.iter().for_each(|run| self.release(run.segment, run.length, index));
         }

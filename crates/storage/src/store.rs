@@ -68,14 +68,16 @@ impl Store {
         self.attempt(Request::List, &self.keys.checkpoints(), checkpoint::newest(&self.bucket, &self.keys)).await
     }
 
-    /// Deletes one checkpoint, without a listing, which is billed as a PUT.
-    pub(crate) async fn delete_checkpoint(&self, name: CheckpointName) -> Result<(), StoreError> {
-        let key = self.keys.checkpoint(name);
-        self.attempt(Request::Delete, &key, self.bucket.delete(std::slice::from_ref(&key))).await
+    /// Deletes checkpoints, without a listing, which is billed as a PUT.
+    pub(crate) async fn delete_checkpoints(&self, names: &[CheckpointName]) -> Result<(), StoreError> {
+        let keys: Vec<String> = names.iter().map(|name| self.keys.checkpoint(*name)).collect();
+        let Some(first) = keys.first() else { return Ok(()) };
+        self.attempt(Request::Delete, first, self.bucket.delete(&keys)).await
     }
 
-    pub(crate) async fn delete_checkpoints_before(&self, name: CheckpointName) -> Result<(), StoreError> {
-        let delete = Checkpoint::delete_older(&self.bucket, &self.keys, name);
+    /// Deletes what is older than the last of these but for these.
+    pub(crate) async fn delete_checkpoints_but(&self, names: &[CheckpointName]) -> Result<(), StoreError> {
+        let delete = Checkpoint::delete_older(&self.bucket, &self.keys, names);
         self.attempt(Request::Delete, &self.keys.checkpoints(), delete).await.map(drop)
     }
 

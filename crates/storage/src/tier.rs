@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use tidemark_model::{Entropy, StorageError};
 use tidemark_runtime::backoff::Backoff;
-use tidemark_segment::{CheckpointName, SegmentName, StoreError};
+use tidemark_segment::checkpoint::Base;
+use tidemark_segment::{SegmentName, StoreError};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -97,8 +98,7 @@ pub(crate) struct Tiering {
     doomed: BTreeMap<SegmentName, Instant>,
     merging: merge::Merging,
     folding: fold::Folding,
-    /// The newest checkpoint that this loop wrote, when all before it are deleted.
-    last_checkpoint: Option<CheckpointName>,
+    chain: checkpoint::Chain,
     shared: Arc<Shared>,
     /// Until then a checkpoint may come to be whose PUT nobody waits for any more. A listing then finds it.
     strays_until: Option<Instant>,
@@ -124,12 +124,14 @@ impl Shared {
 }
 
 impl Tiering {
+    /// `checkpoints`: what the journal was recovered from.
     pub(crate) fn new(
         journal: Arc<Journal>,
         store: Store,
         policy: Policy,
         entropy: Arc<dyn Entropy>,
         shared: Arc<Shared>,
+        checkpoints: Vec<Base>,
     ) -> Self {
         let now = Instant::now();
         // Whatever is intended at the start is of an earlier life, whose last request may still be on its way.
@@ -149,7 +151,7 @@ impl Tiering {
             doomed,
             merging: merge::Merging::new(now),
             folding: fold::Folding::default(),
-            last_checkpoint: None,
+            chain: checkpoint::Chain { parts: checkpoints, alone: false },
             shared,
             strays_until: Some(gone),
         }
@@ -220,7 +222,7 @@ impl Tiering {
 
     fn next_due(&self) -> Option<Instant> {
         let cleaning = self.doomed.values().min().copied();
-        let strays = self.strays_until.filter(|_| self.last_checkpoint.is_some());
+        let strays = self.strays_until.filter(|_| self.chain.alone);
         // Under pressure nothing is merged, and to wait for it would be no wait.
         let merging = self.merging.due().filter(|_| !self.under_pressure());
         [self.flush_due(), self.checkpoint_due(), merging, cleaning, strays].into_iter().flatten().min()

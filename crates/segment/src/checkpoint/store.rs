@@ -1,5 +1,6 @@
-//! Checkpoints in a bucket: write one, find the newest good one, delete those behind it.
+//! Checkpoints in a bucket: write one, find the newest good one with its bases, delete those behind it.
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tracing::Instrument;
 
 use super::{Checkpoint, MAX_LEN};
@@ -10,11 +11,14 @@ use crate::{Bucket, StoreError};
 /// How often checkpoints are listed again because one was deleted under the reader.
 const LISTINGS: usize = 5;
 
+/// Bases that are read at once.
+const READS_AT_ONCE: usize = 4;
+
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newest {
-    /// The newest checkpoint that is good; none when the journal has none.
-    pub checkpoint: Option<Checkpoint>,
+    /// The newest checkpoint that is good, behind its bases, oldest first; none when the journal has none.
+    pub checkpoints: Vec<Checkpoint>,
     /// Newer ones that are not, newest first: warn the operator. Starting from an older one needs more of the log.
     pub damaged: Vec<Damaged>,
 }
@@ -40,8 +44,9 @@ impl Checkpoint {
     pub async fn newest(bucket: &Bucket, keys: &JournalKeys) -> Result<Newest, StoreError> {
         let span = tracing::debug_span!("checkpoint.newest", journal = %keys.journal());
         async {
+            let mut missed = None;
             for _ in 0..LISTINGS {
-                if let Some(newest) = newest_listed(bucket, keys).await? {
+                if let Some(newest) = newest_listed(bucket, keys, &mut missed).await? {
                     return Ok(newest);
                 }
             }
@@ -52,9 +57,17 @@ impl Checkpoint {
         .await
     }
 
-    /// Deletes those older than `keep`, damaged ones too, and says how many.
-    pub async fn delete_older(bucket: &Bucket, keys: &JournalKeys, keep: CheckpointName) -> Result<usize, StoreError> {
-        let older = list(bucket, keys).await?.into_iter().filter(|(name, _)| *name < keep);
+    /// Deletes those older than the last of `keep`, which is in order, but for these; damaged ones too. Says how many.
+    pub async fn delete_older(
+        bucket: &Bucket,
+        keys: &JournalKeys,
+        keep: &[CheckpointName],
+    ) -> Result<usize, StoreError> {
+        let Some(newest) = keep.last() else { return Ok(0) };
+        let older = list(bucket, keys)
+            .await?
+            .into_iter()
+            .filter(|(name, _)| name < newest && keep.binary_search(name).is_err());
         let older: Vec<String> = older.map(|(_, object)| object.key).collect();
         bucket.delete(&older).await?;
         Ok(older.len())
@@ -70,23 +83,53 @@ impl Checkpoint {
 }
 
 /// The newest good one of those listed now; nothing when one of them was deleted before it was read: then there is a
-/// newer one, and a journal that starts from an older state, or none, would lose what it had.
-async fn newest_listed(bucket: &Bucket, keys: &JournalKeys) -> Result<Option<Newest>, StoreError> {
+/// newer one, and a journal that starts from an older state, or none, would lose what it had. `missed` is one that lacked a
+/// base when it was last looked at: when it still does, that was not because of a newer one.
+async fn newest_listed(
+    bucket: &Bucket,
+    keys: &JournalKeys,
+    missed: &mut Option<CheckpointName>,
+) -> Result<Option<Newest>, StoreError> {
     let mut damaged = Vec::new();
     let mut names = list(bucket, keys).await?;
     while let Some((name, Object { key, .. })) = names.pop() {
-        let why = match read(bucket, &key).await {
-            Ok(found) if found.name == name && found.journal == keys.journal() => {
-                return Ok(Some(Newest { checkpoint: Some(found), damaged }));
-            }
-            Ok(found) => format!("it holds {} of journal {}", found.name, found.journal),
+        let why = match named(bucket, keys, name).await {
+            Ok(found) => match bases(bucket, keys, &found).await {
+                Ok(mut checkpoints) => {
+                    checkpoints.push(found);
+                    return Ok(Some(Newest { checkpoints, damaged }));
+                }
+                Err(StoreError::NotFound(base)) if *missed == Some(name) => format!("its base {base} is missing"),
+                Err(StoreError::NotFound(_)) => {
+                    *missed = Some(name);
+                    return Ok(None);
+                }
+                Err(StoreError::Corrupt { key, why }) => format!("its base {key}: {why}"),
+                Err(error) => return Err(error),
+            },
             Err(StoreError::NotFound(_)) => return Ok(None),
             Err(StoreError::Corrupt { why, .. }) => why,
             Err(error) => return Err(error),
         };
         damaged.push(Damaged { key, why });
     }
-    Ok(Some(Newest { checkpoint: None, damaged }))
+    Ok(Some(Newest { checkpoints: Vec::new(), damaged }))
+}
+
+/// What a checkpoint builds on, oldest first.
+async fn bases(bucket: &Bucket, keys: &JournalKeys, checkpoint: &Checkpoint) -> Result<Vec<Checkpoint>, StoreError> {
+    let read = checkpoint.bases.iter().map(|base| named(bucket, keys, base.name));
+    stream::iter(read).buffered(READS_AT_ONCE).try_collect().await
+}
+
+async fn named(bucket: &Bucket, keys: &JournalKeys, name: CheckpointName) -> Result<Checkpoint, StoreError> {
+    let key = keys.checkpoint(name);
+    let found = read(bucket, &key).await?;
+    if found.name != name || found.journal != keys.journal() {
+        let why = format!("it holds {} of journal {}", found.name, found.journal);
+        return Err(StoreError::Corrupt { key, why });
+    }
+    Ok(found)
 }
 
 async fn read(bucket: &Bucket, key: &str) -> Result<Checkpoint, StoreError> {

@@ -42,7 +42,7 @@ pub(super) async fn copy(
         return data_dir.copied(&failed, incarnation);
     };
     let journal = store.keys.journal();
-    let needed = needed(&newest_state(&store).await?).min(acknowledged.index);
+    let needed = needed(&newest_state(&store).await?.0).min(acknowledged.index);
     let disk = data_dir.disk.clone();
     let files = |incarnation| Arc::new(Files::new(disk.clone(), data_dir.wal(incarnation), file_bytes));
     let (from, to) = (files(failed.incarnation), files(incarnation));

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tidemark_segment::checkpoint::Base;
+
 use crate::disk::off_thread;
 use crate::error::StartError;
 use crate::state::State;
@@ -14,18 +16,20 @@ use crate::wal::writer::Named;
 /// What recovery brings back.
 pub(super) struct Restored {
     pub(super) state: State,
+    /// The checkpoints that it began with.
+    pub(super) checkpoints: Vec<Base>,
     /// Batches that are not in the object store, and where they are.
     pub(super) batches: Vec<(Named, Location)>,
     pub(super) recovered: Recovered,
 }
 
-/// The state of the newest checkpoint; the empty state when there is none.
-pub(super) async fn newest_state(store: &Store) -> Result<State, StartError> {
+/// The state of the newest checkpoint, and what that is made of; the empty state when there is none.
+pub(super) async fn newest_state(store: &Store) -> Result<(State, Vec<Base>), StartError> {
     let newest = store.newest_checkpoint().await?;
     for damaged in &newest.damaged {
         tracing::error!(key = damaged.key, why = damaged.why, "a checkpoint is damaged, using an older one");
     }
-    Ok(newest.found.map(|(_, state)| state).unwrap_or_default())
+    Ok((newest.found.map(|(_, state)| state).unwrap_or_default(), newest.parts))
 }
 
 /// The first entry that has to be in the log behind a checkpoint of this state.
@@ -41,7 +45,7 @@ pub(super) async fn restore(
     wal_incarnation: u64,
 ) -> Result<Restored, StartError> {
     let journal = store.keys.journal();
-    let base = newest_state(store).await?;
+    let (base, checkpoints) = newest_state(store).await?;
     let expected = Expected { journal: Some(journal), wal_incarnation, needed: needed(&base) };
     let wal_dir = files.dir().display().to_string();
     let disk = files.disk.clone();
@@ -72,10 +76,10 @@ pub(super) async fn restore(
             return Err(RecoveryError::Missing { dir, first, needed: state.last.index }.into());
         }
         check_complete(&state, &batches)?;
-        Ok(Restored { state, batches, recovered })
+        Ok(Restored { state, checkpoints, batches, recovered })
     };
     let restored = off_thread(&*disk, replay).await.ok_or(StartError::Stopped)??;
-    let Restored { state, batches, recovered } = &restored;
+    let Restored { state, batches, recovered, .. } = &restored;
     if let Some((path, position)) = &recovered.torn {
         tracing::info!(path, position, "cut off a torn tail, which was never acknowledged");
     }

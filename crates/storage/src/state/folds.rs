@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use tidemark_model::TopicPartition;
 use tidemark_segment::SegmentName;
 
-use super::{SegmentState, State};
+use super::{Changed, SegmentState, State};
 use crate::entry::{Children, Fold, FoldEdit, FoldOpening, FoldPart, Listed};
 
 impl State {
@@ -19,10 +19,11 @@ impl State {
         self.intents.remove(object);
         let data = parts.iter().map(|part| part.fold.length).fold(0, u64::saturating_add);
         self.segments.insert(*object, SegmentState { size: *size, data, runs: 0, live: 0 });
+        self.changes.object(*object, index);
         if parts.iter().all(|part| self.has_all(part)) {
             let mut taken: BTreeMap<SegmentName, u32> = BTreeMap::new();
             for part in parts {
-                self.replace(part);
+                self.replace(part, index);
                 for (segment, _) in &part.replaced {
                     *taken.entry(*segment).or_default() += 1;
                 }
@@ -31,6 +32,7 @@ impl State {
                 // Others count on those that are not the index object's alone.
                 if self.segments.get(&segment).is_some_and(|known| known.runs == refs) {
                     self.segments.remove(&segment);
+                    self.changes.object(segment, index);
                 }
             }
         }
@@ -52,6 +54,10 @@ impl State {
         for Listed { name, size, data, refs, live } in &content.objects {
             let known = SegmentState { size: *size, data: *data, runs: *refs, live: *live };
             self.segments.entry(*name).or_insert(known);
+            self.changes.object(*name, index);
+        }
+        if let Some(state) = self.partitions.get_mut(at) {
+            state.changed = Changed(index);
         }
         fold.opened = content.children.last_offset().map_or(fold.opened, |last| fold.opened.max(last + 1));
         fold.bytes = fold.bytes.saturating_sub(content.children.bytes());
@@ -114,7 +120,7 @@ impl State {
         })
     }
 
-    fn replace(&mut self, part: &FoldPart) {
+    fn replace(&mut self, part: &FoldPart, index: u64) {
         let FoldPart { partition, fold, replaced } = part;
         let Some(state) = self.partitions.get_mut(partition) else { return };
         match fold.level {
@@ -122,6 +128,8 @@ impl State {
             _ => state.folds.retain(|child| !replaced.contains(&(child.object, child.opened))),
         }
         insert(&mut state.folds, *fold);
+        state.changed = Changed(index);
+        self.changes.object(fold.object, index);
         if let Some(segment) = self.segments.get_mut(&fold.object) {
             segment.runs += 1;
             segment.live = segment.live.saturating_add(fold.length);

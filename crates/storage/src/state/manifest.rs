@@ -1,7 +1,7 @@
 //! The manifest: which runs hold a partition's tiered offsets, and which segments the runs are in. For what is long past
 //! see [`super::folds`].
 
-use super::{SegmentState, State};
+use super::{Changed, SegmentState, State};
 use crate::entry::{Fold, ManifestEdit, Run, RunRef};
 use tidemark_model::TopicPartition;
 use tidemark_segment::SegmentName;
@@ -16,6 +16,7 @@ impl State {
             self.intents.remove(name);
             let data = added.iter().map(|(_, run)| run.length).fold(0, u64::saturating_add);
             self.segments.insert(*name, SegmentState { size: *size, data, runs: 0, live: 0 });
+            self.changes.object(*name, index);
         }
         if removed.iter().all(|run| self.run_position(run).is_some()) {
             for run in removed {
@@ -30,6 +31,8 @@ impl State {
                 }
                 let at = state.runs.partition_point(|other| other.first_offset < run.first_offset);
                 state.runs.insert(at, *run);
+                state.changed = Changed(index);
+                self.changes.object(run.segment, index);
                 if let Some(segment) = self.segments.get_mut(&run.segment) {
                     segment.runs += 1;
                     segment.live = segment.live.saturating_add(run.length);
@@ -50,6 +53,7 @@ impl State {
             return false;
         }
         state.set_log_start(log_start);
+        state.changed = Changed(index);
         let below = state.runs.partition_point(|run| run.last_offset < log_start);
         let dropped: Vec<Run> = state.runs.drain(..below).collect();
         let below = state.folds.partition_point(|fold| fold.last_offset < log_start);
@@ -61,6 +65,7 @@ impl State {
 
     /// One run less, of this length, is in the segment.
     pub(super) fn release(&mut self, name: SegmentName, length: u64, index: u64) {
+        self.changes.object(name, index);
         if let Some(segment) = self.segments.get_mut(&name) {
             segment.runs = segment.runs.saturating_sub(1);
             segment.live = segment.live.saturating_sub(length);
@@ -71,6 +76,7 @@ impl State {
     pub(super) fn drop_if_unused(&mut self, name: SegmentName, index: u64) {
         if self.segments.get(&name).is_some_and(|segment| segment.runs == 0) {
             self.segments.remove(&name);
+            self.changes.object(name, index);
             self.garbage.insert(name, index);
         }
     }
@@ -84,6 +90,7 @@ impl State {
     fn remove_run(&mut self, run: &RunRef, index: u64) {
         if let (Some(at), Some(state)) = (self.run_position(run), self.partitions.get_mut(&run.partition)) {
             let removed = state.runs.remove(at);
+            state.changed = Changed(index);
             self.release(removed.segment, removed.length, index);
         }
     }

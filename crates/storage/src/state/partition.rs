@@ -6,12 +6,14 @@ use tidemark_model::route::Route;
 use tidemark_model::storage::EpochEnd;
 use tidemark_model::{NodeId, TopicPartition};
 
-use super::ApplyError;
 use super::producers::Producer;
+use super::{ApplyError, Changed};
 use crate::entry::{BatchEntry, Fold, Run};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionState {
+    /// The entry that changed it last.
+    pub changed: Changed,
     /// The cluster state has the partition from this revision on. Only a newer one can say that it is gone.
     pub revision: u64,
     pub log_start: i64,
@@ -44,6 +46,7 @@ pub struct EpochStart {
 impl PartitionState {
     pub fn new(revision: u64) -> Self {
         Self {
+            changed: Changed::default(),
             revision,
             log_start: 0,
             high_watermark: 0,
@@ -116,6 +119,7 @@ impl PartitionState {
         if self.epochs.last().is_none_or(|last| last.leader_epoch < batch.leader_epoch) {
             self.epochs.push(EpochStart { leader_epoch: batch.leader_epoch, start_offset: batch.base_offset });
         }
+        self.changed = Changed(index);
         self.high_watermark = batch.next_offset();
         self.route = follow(self.route, *route);
         if batch.producer_id() >= 0 {

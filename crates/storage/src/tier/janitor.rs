@@ -11,10 +11,8 @@ impl Tiering {
     /// Deletes the objects whose time has come, and says whether there were any.
     pub(super) async fn clean_up(&mut self) -> Result<bool, TierError> {
         let now = Instant::now();
-        if let (Some(until), Some(newest)) = (self.strays_until, self.last_checkpoint)
-            && until <= now
-        {
-            self.store.delete_checkpoints_before(newest).await?;
+        if self.chain.alone && self.strays_until.is_some_and(|until| until <= now) {
+            self.store.delete_checkpoints_but(&self.chain.names()).await?;
             self.strays_until = None;
             return Ok(true);
         }

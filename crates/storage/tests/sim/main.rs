@@ -37,6 +37,7 @@ const TAIL: usize = 60;
 /// What each seed in a hundred, at least, goes through. Otherwise the runs prove little.
 const COVERED: &[&str] = &[
     "acknowledged",
+    "checkpoints that build on others",
     "crashes at a request to the object store",
     "deletions of records",
     "ends of a life",

@@ -289,7 +289,7 @@ async fn check_objects(world: &World) -> Checked {
     loop {
         let newest = checkpoint::newest(&bucket, &keys).await.map_err(|error| error.to_string())?;
         let mut referred = Vec::new();
-        if let Some((name, state)) = newest.found {
+        if let Some((_, state)) = newest.found {
             for partition in state.partitions.values().filter(|partition| !partition.folds.is_empty()) {
                 world.trace.count("partitions with folds");
                 if partition.folds.iter().any(|fold| fold.level > 0) {
@@ -301,7 +301,10 @@ async fn check_objects(world: &World) -> Checked {
             }
             let objects = folds::objects(&bucket, &keys, &state).await.map_err(|error| error.to_string())?;
             referred.extend(objects.into_iter().map(|name| keys.segment(name)));
-            referred.push(keys.checkpoint(name));
+            referred.extend(newest.parts.iter().map(|part| keys.checkpoint(part.name)));
+            if newest.parts.len() > 1 {
+                world.trace.count("checkpoints that build on others");
+            }
         }
         referred.sort();
         let there = bucket.list("cluster").await.map_err(|error| error.to_string())?;

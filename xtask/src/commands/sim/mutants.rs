@@ -159,6 +159,14 @@ const MUTANTS: &[Mutant] = &[
         }],
     },
     Mutant {
+        name: "a log start that later checkpoints do not say",
+        edits: &[Edit {
+            file: "state/manifest.rs",
+            find: "        state.set_log_start(log_start);\n        state.changed = Changed(index);\n",
+            replace: "        state.set_log_start(log_start);\n",
+        }],
+    },
+    Mutant {
         name: "no fdatasync",
         edits: &[Edit {
             file: "wal/writer.rs",
