@@ -92,6 +92,8 @@ pub(crate) fn of_group(error: &GroupError) -> ErrorCode {
         GroupError::UnknownTopicOrPartition => ErrorCode::UnknownTopicOrPartition,
         GroupError::InvalidConfig(_) => ErrorCode::InvalidConfig,
         GroupError::InvalidRequest(_) => ErrorCode::InvalidRequest,
+        // What Kafka makes of a record that its log does not take.
+        GroupError::TooLarge(_) => ErrorCode::UnknownServerError,
         GroupError::UnsupportedVersion(_) => ErrorCode::UnsupportedVersion,
     }
 }
@@ -259,6 +261,7 @@ mod tests {
             (GroupError::UnknownTopicOrPartition, 3),
             (GroupError::InvalidConfig(text()), 40),
             (GroupError::InvalidRequest(text()), 42),
+            (GroupError::TooLarge(text()), -1),
             (GroupError::UnsupportedVersion(text()), 35),
         ];
         for (error, code) in table {

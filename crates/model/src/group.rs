@@ -353,6 +353,9 @@ pub enum GroupError {
     InvalidConfig(String),
     #[error("{0}")]
     InvalidRequest(String),
+    /// It does not fit into a record of the metadata store.
+    #[error("{0}")]
+    TooLarge(String),
     /// The group's protocol needs a newer version of the request.
     #[error("{0}")]
     UnsupportedVersion(String),

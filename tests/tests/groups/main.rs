@@ -5,5 +5,6 @@ mod admin;
 mod classic;
 mod clients;
 mod consumer;
+mod limits;
 mod offsets;
 mod statics;

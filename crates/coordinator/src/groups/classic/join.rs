@@ -32,7 +32,7 @@ impl Classic {
         let bytes: usize = request.protocols.iter().map(|known| known.name.len() + known.metadata.len()).sum();
         let others: usize = self.members.values().map(Member::metadata_bytes).sum();
         if bytes > MAX_MEMBER_BYTES || others.saturating_add(bytes) > MAX_GROUP_BYTES {
-            return Err(GroupError::InvalidRequest(format!("{bytes} bytes of metadata are too many")));
+            return Err(GroupError::TooLarge(format!("{bytes} bytes of metadata are too many")));
         }
         let known = !request.member_id.is_empty() || request.instance_id.is_some();
         if !known && self.pending_members.len() >= MAX_PENDING_MEMBERS.min(scope.settings.max_size) {

@@ -85,7 +85,7 @@ impl Classic {
         });
         if too_large {
             // It could not be stored.
-            let error = GroupError::InvalidRequest("an assignment is too large".to_owned());
+            let error = GroupError::TooLarge("an assignment is too large".to_owned());
             self.reset_assignments(&error, scope, out);
             return self.prepare_rebalance(scope, out);
         }

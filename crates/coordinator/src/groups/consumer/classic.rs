@@ -10,7 +10,7 @@ use tidemark_model::GroupError;
 use tidemark_model::group::{GroupAnswer, Join, Joined, Leaving, Member as MemberId, Sync, Synced, TopicPartitions};
 use tidemark_wire::consumer_protocol as wire;
 
-use super::heartbeat::{MAX_SUBSCRIPTION_BYTES, unknown_instance};
+use super::heartbeat::{check_bytes, unknown_instance};
 use super::member::{ClassicSide, Current, Member, Progress, Subscription};
 use super::{ConsumerGroup, unknown_member};
 use crate::groups::assignor::Partitions;
@@ -142,12 +142,8 @@ impl ConsumerGroup {
             return Err(GroupError::InconsistentGroupProtocol);
         }
         let bytes: usize = request.protocols.iter().map(|protocol| protocol.name.len() + protocol.metadata.len()).sum();
-        if bytes > MAX_SUBSCRIPTION_BYTES {
-            return Err(GroupError::InvalidRequest(format!(
-                "The subscription takes {bytes} bytes, more than {MAX_SUBSCRIPTION_BYTES}."
-            )));
-        }
-        Ok(())
+        // Beside the names there is the metadata, as Base64.
+        check_bytes(bytes * 2)
     }
 
     fn sync(&mut self, request: &Sync, scope: &Scope<'_>) -> Result<Synced, GroupError> {

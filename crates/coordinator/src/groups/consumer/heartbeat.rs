@@ -13,8 +13,9 @@ use crate::groups::assignor::Assignor;
 use crate::groups::regex::Pattern;
 use crate::groups::{Caller, Out, Scope};
 
-/// What a member says of itself has to fit into a record of the metadata store, whose writes take 1.5 MiB.
-pub(super) const MAX_SUBSCRIPTION_BYTES: usize = 256 * 1024;
+/// What a member says of itself, as it is stored: half of what a record of the metadata store may be. The other half is for
+/// what the member is assigned, some 11,000 topics. Kafka stops at a megabyte for all that a heartbeat changes.
+pub(super) const MAX_SUBSCRIPTION_BYTES: usize = 700_000;
 
 /// How soon a member asks again that waits for what others give back. Kafka lets it wait for a whole interval, seconds in
 /// which nobody reads those partitions.
@@ -329,9 +330,24 @@ fn check_request(request: &ConsumerHeartbeat, group: &str) -> Result<(), GroupEr
 fn check_size(request: &ConsumerHeartbeat) -> Result<(), GroupError> {
     let names = [Some(&request.member_id), request.instance_id.as_ref(), request.rack.as_ref()];
     let names = names.into_iter().flatten().chain(request.subscribed_topics.iter().flatten());
-    let bytes: usize = names.map(|name| name.len() + 1).sum();
+    check_bytes(names.map(|name| stored_bytes(name)).sum())
+}
+
+/// Of a string in JSON, with its quotes and a comma.
+fn stored_bytes(text: &str) -> usize {
+    let of = |byte: u8| match byte {
+        b'"' | b'\\' => 2,
+        // As `\u0007` at worst.
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(of).sum::<usize>() + 3
+}
+
+/// Kafka's answer to what its log does not take is UNKNOWN_SERVER_ERROR.
+pub(super) fn check_bytes(bytes: usize) -> Result<(), GroupError> {
     if bytes > MAX_SUBSCRIPTION_BYTES {
-        return Err(GroupError::InvalidRequest(format!(
+        return Err(GroupError::TooLarge(format!(
             "The subscription takes {bytes} bytes, more than {MAX_SUBSCRIPTION_BYTES}."
         )));
     }

@@ -36,6 +36,7 @@ impl From<GroupError> for wire::GroupError {
             GroupError::UnknownTopicOrPartition => W::UnknownTopicOrPartition(nothing),
             GroupError::InvalidConfig(text) => W::InvalidConfig(text),
             GroupError::InvalidRequest(text) => W::InvalidRequest(text),
+            GroupError::TooLarge(text) => W::TooLarge(text),
             GroupError::UnsupportedVersion(text) => W::UnsupportedVersion(text),
         };
         Self { error: Some(error) }
@@ -74,6 +75,7 @@ impl TryFrom<wire::GroupError> for GroupError {
             W::UnknownTopicOrPartition(wire::Nothing {}) => Self::UnknownTopicOrPartition,
             W::InvalidConfig(text) => Self::InvalidConfig(text),
             W::InvalidRequest(text) => Self::InvalidRequest(text),
+            W::TooLarge(text) => Self::TooLarge(text),
             W::UnsupportedVersion(text) => Self::UnsupportedVersion(text),
         })
     }

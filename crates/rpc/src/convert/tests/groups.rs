@@ -30,7 +30,7 @@ fn error() -> impl Strategy<Value = GroupError> {
         GroupError::UnstableOffset,
         GroupError::UnknownTopicOrPartition,
     ]);
-    let telling: [fn(String) -> GroupError; 13] = [
+    let telling: [fn(String) -> GroupError; 14] = [
         GroupError::Unavailable,
         GroupError::TimedOut,
         GroupError::GroupIdNotFound,
@@ -43,6 +43,7 @@ fn error() -> impl Strategy<Value = GroupError> {
         GroupError::InvalidRegularExpression,
         GroupError::InvalidConfig,
         GroupError::InvalidRequest,
+        GroupError::TooLarge,
         GroupError::UnsupportedVersion,
     ];
     prop_oneof![plain, (prop::sample::select(telling.to_vec()), text()).prop_map(|(error, text)| error(text))]

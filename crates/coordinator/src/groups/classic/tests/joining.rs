@@ -202,7 +202,7 @@ fn a_member_that_tells_too_much_is_refused() {
     let mut huge = protocol("range", &[]);
     huge.metadata = vec![0; super::super::MAX_MEMBER_BYTES].into();
     let ticket = joins(&mut kit, Join { protocols: vec![huge], ..join() });
-    assert!(matches!(kit.refused(ticket), GroupError::InvalidRequest(_)));
+    assert!(matches!(kit.refused(ticket), GroupError::TooLarge(_)));
 }
 
 #[test]

@@ -133,7 +133,7 @@ fn an_assignment_that_cannot_be_stored_is_refused_and_the_group_begins_again() {
         assignments: vec![(joined[1].member_id.clone(), huge)],
     }));
     for ticket in [leader, follower] {
-        assert!(matches!(kit.refused(ticket), GroupError::InvalidRequest(_)));
+        assert!(matches!(kit.refused(ticket), GroupError::TooLarge(_)));
     }
     assert_eq!(kit.state(), "PreparingRebalance");
 }

@@ -32,9 +32,8 @@ fn requests_that_make_no_sense_are_refused_before_there_is_a_group() {
     for (request, why) in cases {
         assert_eq!(heartbeat(&mut kit, request), Err(GroupError::InvalidRequest(why.to_owned())));
     }
-    let too_much = vec!["t".repeat(249); 2000];
-    let refused = heartbeat(&mut kit, ConsumerHeartbeat { subscribed_topics: Some(too_much), ..join("a") });
-    assert!(matches!(refused, Err(GroupError::InvalidRequest(_))), "{refused:?}");
+    let refused = heartbeat(&mut kit, many_topics("a", 249));
+    assert!(matches!(refused, Err(GroupError::TooLarge(_))), "{refused:?}");
     let unknown = ConsumerHeartbeat { server_assignor: Some("best".to_owned()), ..join("a") };
     let why = "ServerAssignor best is not supported. Supported assignors: uniform, range.".to_owned();
     assert_eq!(heartbeat(&mut kit, unknown), Err(GroupError::UnsupportedAssignor(why)));
@@ -44,6 +43,18 @@ fn requests_that_make_no_sense_are_refused_before_there_is_a_group() {
     assert!(matches!(heartbeat(&mut kit, alive("a", -1)), Err(GroupError::GroupIdNotFound(_))));
     assert_eq!(kit.state(), "Dead");
     assert!(kit.stored.is_empty());
+}
+
+#[test]
+fn ten_thousand_topics_are_not_too_many_where_their_names_are_not_long() {
+    let mut kit = kit();
+    let answer = heartbeat(&mut kit, many_topics("a", 60)).unwrap();
+    assert_eq!(answer.member_epoch, 1);
+}
+
+fn many_topics(member: &str, name: usize) -> ConsumerHeartbeat {
+    let topics = (0..10_000).map(|number| format!("{number:0name$}")).collect();
+    ConsumerHeartbeat { subscribed_topics: Some(topics), ..join(member) }
 }
 
 #[test]
