@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tidemark_model::Role;
 use tidemark_runtime::ServiceConfig;
 use tidemark_runtime::telemetry::Telemetry;
 
@@ -42,6 +43,9 @@ pub struct Config {
     pub default_replication_factor: i16,
     /// How long a node that says nothing stays in the cluster state. etcd knows whole seconds, from two on.
     pub node_lease_ms: u64,
+    /// The same for coordinators, whose groups go to others then. Gateways let clients wait for that for nine seconds, which
+    /// is as long as any client does, so more than seven lets clients see that a coordinator has died.
+    pub coordinator_lease_ms: u64,
     /// Kafka's `group.min.session.timeout.ms`: the shortest session that a member of the classic protocol may ask for.
     pub group_min_session_timeout_ms: u64,
     /// Kafka's `group.max.session.timeout.ms`.
@@ -70,6 +74,7 @@ impl Default for Config {
             num_partitions: settings.num_partitions,
             default_replication_factor: settings.default_replication_factor,
             node_lease_ms: settings.node_lease.as_millis() as u64,
+            coordinator_lease_ms: settings.coordinator_lease.as_millis() as u64,
             group_min_session_timeout_ms: settings.groups.min_session_timeout.as_millis() as u64,
             group_max_session_timeout_ms: settings.groups.max_session_timeout.as_millis() as u64,
             group_initial_rebalance_delay_ms: settings.groups.initial_rebalance_delay.as_millis() as u64,
@@ -104,7 +109,10 @@ pub struct Settings {
     pub rack: Option<String>,
     pub num_partitions: i32,
     pub default_replication_factor: i16,
+    /// Of nodes that are no coordinators. They get it by way of one: it is longer than they take to notice that theirs
+    /// is gone and to find another.
     pub node_lease: Duration,
+    pub coordinator_lease: Duration,
     pub groups: GroupSettings,
 }
 
@@ -119,6 +127,7 @@ impl Default for Settings {
             num_partitions: 1,
             default_replication_factor: 1,
             node_lease: Duration::from_secs(10),
+            coordinator_lease: Duration::from_secs(6),
             groups: GroupSettings::default(),
         }
     }
@@ -164,6 +173,14 @@ impl Default for GroupSettings {
 }
 
 impl Settings {
+    /// How long a node stays in the cluster state that is not heard of.
+    pub(crate) fn lease(&self, role: Role) -> Duration {
+        match role {
+            Role::Coordinator => self.coordinator_lease,
+            Role::Gateway | Role::Broker | Role::Storage => self.node_lease,
+        }
+    }
+
     /// The settings that Kafka has too, by its names for broker configs.
     pub(crate) fn as_kafka_names(&self) -> BTreeMap<String, String> {
         let groups = &self.groups;
@@ -196,6 +213,7 @@ impl Config {
             num_partitions: self.num_partitions.max(1),
             default_replication_factor: self.default_replication_factor.max(1),
             node_lease: Duration::from_millis(self.node_lease_ms.max(1)),
+            coordinator_lease: Duration::from_millis(self.coordinator_lease_ms.max(1)),
             groups: self.group_settings(),
         }
     }

@@ -15,8 +15,9 @@ use crate::metrics;
 use crate::service::Gateway;
 
 /// How long a request goes on without an owner that answers. The least patient of the usual clients, franz-go, gives up on
-/// a request after 10 s.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// a request after 10 s. Longer than it takes until the groups of a coordinator that died are another's: its lease of six
+/// seconds, half a second until etcd has noticed, and what it takes to read them.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(9);
 /// What an owner has at least to answer, when the groups of a request that were asked before took all the time.
 const LEAST: Duration = Duration::from_millis(500);
 /// The first wait before an attempt that follows a failed one, unless the cluster state changes before.
@@ -162,6 +163,7 @@ fn may_be_repeated(error: &GroupError, request: &GroupRequest) -> bool {
         | GroupError::UnknownTopicOrPartition
         | GroupError::InvalidConfig(_)
         | GroupError::InvalidRequest(_)
+        | GroupError::TooLarge(_)
         | GroupError::UnsupportedVersion(_) => false,
     }
 }

@@ -74,13 +74,16 @@ impl<'a> Membership<'a> {
 
     /// Keeps the lease alive, and puts the record again when the lease is lost nevertheless. Ends when fenced.
     pub(crate) async fn keep(&self) -> CoordinatorError {
-        let lifetime = self.shared.settings.node_lease;
-        let mut ticks = tokio::time::interval(lifetime / KEEP_ALIVES_PER_LEASE);
+        let lifetime = self.shared.settings.lease(self.registration.role);
+        let every = lifetime / KEEP_ALIVES_PER_LEASE;
+        let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let (lease, sent) = (self.held().lease, Instant::now());
-            match self.shared.store.keep_alive(lease).await {
+            // One that is not answered must not keep the next from being tried, perhaps with another member of etcd.
+            let kept = tokio::time::timeout(every, self.shared.store.keep_alive(lease)).await;
+            match kept.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".into()))) {
                 Ok(()) => drop(self.leased_until.send_replace(sent + lifetime)),
                 Err(StoreError::LeaseLost(_)) => {
                     metrics::lease_lost();
@@ -133,7 +136,8 @@ async fn register(
         let Registration { role, name: node_name, incarnation, address, rack } = registration.clone();
         let key = shared.keys.record(RecordKey::Node(role, id));
         let before = shared.store.get(&key).await?;
-        let until = Instant::now() + shared.settings.node_lease;
+        let lifetime = shared.settings.lease(role);
+        let until = Instant::now() + lifetime;
         let node = StoredNode { node: Node { role, id, incarnation, address, rack }, name: node_name };
 
         // The same process, back after its stream was cut: its lease and its record are still good.
@@ -144,7 +148,7 @@ async fn register(
         {
             return Ok((id, Held { lease, since: entry.revision, until }));
         }
-        let lease = shared.store.grant(shared.settings.node_lease).await?;
+        let lease = shared.store.grant(lifetime).await?;
         let txn = name.if_still(&key, before.as_ref()).put_leased(&key, encode_node(&node), lease);
         match shared.store.commit(txn).await {
             Ok(Commit::Done(since)) => {

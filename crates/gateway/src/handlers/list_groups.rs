@@ -13,10 +13,9 @@ use tokio::time::Instant;
 use super::Call;
 use crate::connection::Answer;
 use crate::error;
+use crate::owner;
 use crate::service::Gateway;
 
-/// How long a list waits for slots to have owners that can be asked. Clients ask again after an error.
-const PATIENCE: Duration = Duration::from_secs(5);
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LIMIT: Duration = Duration::from_millis(500);
 
@@ -64,7 +63,7 @@ fn kind(kind: GroupKind) -> &'static str {
 
 /// The groups of every slot, all or none.
 async fn list(gateway: &Gateway) -> Result<Vec<ListedGroup>, GroupError> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + owner::PATIENCE;
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LIMIT);
     loop {
         let error = match list_once(gateway).await {

@@ -36,7 +36,8 @@ pub(super) static SEEDS: AtomicU64 = AtomicU64::new(1);
 
 pub(super) fn settings() -> Settings {
     // etcd's shortest.
-    Settings { node_lease: Duration::from_secs(2), ..Settings::default() }
+    let shortest = Duration::from_secs(2);
+    Settings { node_lease: shortest, coordinator_lease: shortest, ..Settings::default() }
 }
 
 pub(super) fn start(store: &Store, settings: Settings) -> Service {

@@ -133,7 +133,7 @@ async fn a_member_that_is_not_heard_is_removed_in_time() {
 async fn a_coordinator_that_slept_removes_nobody_who_could_not_be_heard() {
     let store: Store = Arc::new(Embedded::in_memory().unwrap());
     // Its slots stay its own all the while.
-    let service = start(&store, Settings { node_lease: Duration::from_secs(600), ..settings() });
+    let service = start(&store, Settings { coordinator_lease: Duration::from_secs(600), ..settings() });
     let joined = stable(&service, "g").await;
     // All deadlines are past at once, as after a stop of the process.
     tokio::time::advance(Duration::from_secs(40)).await;
