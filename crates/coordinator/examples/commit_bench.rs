@@ -5,8 +5,8 @@
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -40,7 +40,7 @@ async fn main() -> anyhow::Result<()> {
     let rate: u64 = args.next().map_or(Ok(10_000), |text| text.parse())?;
     let seconds: u64 = args.next().map_or(Ok(30), |text| text.parse())?;
     let connect = async || Etcd::connect(EtcdOptions { endpoints: vec![endpoint.clone()], user: None }).await;
-    let store = Arc::new(Counted { store: connect().await?, transactions: AtomicU64::new(0) });
+    let store = Arc::new(Counted { store: connect().await?, transactions: AtomicU64::new(0), took: Mutex::default() });
     let shutdown = CancellationToken::new();
     let settings = Settings { cluster: "bench".into(), address: "bench:1".into(), ..Settings::default() };
     let service = Service::start(store.clone(), settings, Arc::new(SystemClock), Arc::new(OsEntropy), shutdown.clone());
@@ -61,6 +61,7 @@ async fn main() -> anyhow::Result<()> {
         }
         if due >= begun && before == 0 {
             before = store.transactions.load(Ordering::Relaxed);
+            store.took.lock().expect("no holder panics").clear();
         }
         tokio::time::sleep_until(due).await;
         let (call, latencies) = (service.call(commit(topic, n)), latencies.clone());
@@ -82,6 +83,7 @@ async fn main() -> anyhow::Result<()> {
     }
     println!("{} commits, {failed} failed, {} a second", commits.len(), commits.len() as u64 / seconds);
     println!("{} transactions a second", transactions / seconds);
+    tell("a transaction", std::mem::take(&mut *store.took.lock().expect("no holder panics")));
     tell("a commit", commits);
     tell("one put", probe.await??);
     println!("the file had at most {} MiB", watched.await? >> 20);
@@ -166,6 +168,7 @@ fn tell(what: &str, mut latencies: Vec<Duration>) {
 struct Counted {
     store: Etcd,
     transactions: AtomicU64,
+    took: Mutex<Vec<Duration>>,
 }
 
 #[async_trait]
@@ -180,7 +183,10 @@ impl MetadataStore for Counted {
 
     async fn commit(&self, txn: Txn) -> Result<Commit, StoreError> {
         self.transactions.fetch_add(1, Ordering::Relaxed);
-        self.store.commit(txn).await
+        let begun = Instant::now();
+        let outcome = self.store.commit(txn).await;
+        self.took.lock().expect("no holder panics").push(begun.elapsed());
+        outcome
     }
 
     fn watch(&self, prefix: &str, after: u64) -> BoxStream<'static, Result<Changes, StoreError>> {

@@ -97,17 +97,24 @@ impl Owned {
         self.hub.keys.groups(self.id())
     }
 
-    /// Writes, in the order of the calls. The future need not be polled; it resolves when the store has it all.
+    /// Writes, of each group in the order of the calls. The future need not be polled; it resolves when the store has it
+    /// all.
     ///
     /// It is tried until the store has it or the slot is lost, which takes as long as the store is away. Up to
     /// [`MAX_WRITE_OPERATIONS`] operations, of less than a transaction's bytes together, are written all or none; more
-    /// are split, in their order. Several writes of one key may become one, the last. Nothing to write is written when all
-    /// before it is.
+    /// are split, in their order. Several writes of one key may become one, the last.
     pub(crate) fn write(
         &self,
+        group: &Arc<str>,
         operations: Vec<Operation>,
     ) -> impl Future<Output = Result<(), NotWritten>> + Send + use<> {
-        let written = self.hub.write(&self.holding, operations);
+        let written = self.hub.write(&self.holding, group, operations);
+        async move { written.await.unwrap_or(Err(NotWritten::Lost)) }
+    }
+
+    /// Resolves when the store has all that was written to the slot before.
+    fn written(&self) -> impl Future<Output = Result<(), NotWritten>> + Send + use<> {
+        let written = self.hub.watch(&self.holding);
         async move { written.await.unwrap_or(Err(NotWritten::Lost)) }
     }
 

@@ -141,11 +141,18 @@ impl Hub {
     pub(super) fn write(
         &self,
         holding: &Holding,
+        group: &Arc<str>,
         operations: Vec<Operation>,
     ) -> oneshot::Receiver<Result<(), NotWritten>> {
         let (written, answer) = oneshot::channel();
-        self.queue().push(holding.slot.id, holding.tenure, operations, Written(written));
+        self.queue().push(holding.slot.id, holding.tenure, group, operations, Written(written));
         self.queued.notify_one();
+        answer
+    }
+
+    pub(super) fn watch(&self, holding: &Holding) -> oneshot::Receiver<Result<(), NotWritten>> {
+        let (written, answer) = oneshot::channel();
+        self.queue().watch(holding.slot.id, holding.tenure, Written(written));
         answer
     }
 

@@ -297,7 +297,7 @@ async fn drain(hub: &Arc<Hub>, holding: &Arc<Holding>) {
     let owned = Owned { hub: Arc::clone(hub), holding: Arc::clone(holding) };
     let drained = async {
         hub.user.drain(owned.id()).await;
-        owned.write(Vec::new()).await
+        owned.written().await
     };
     if timeout(DRAIN_PATIENCE, drained).await.is_err() {
         tracing::warn!(slot = %owned.id(), "a slot goes before all that waited was written");

@@ -1,13 +1,14 @@
 //! What waits to be written, and which of it goes into the next transaction. No I/O.
 //!
-//! Each slot is a lane. A transaction takes from the front of many lanes, and a lane has at most one transaction under
-//! way, so that its writes keep their order however the store orders transactions.
+//! The writes of one group keep their order, however the store orders transactions: a group has at most one transaction
+//! under way. Groups of one slot do not wait for each other.
 //!
 //! A transaction whose outcome is not known may still reach the store later, after writes that came after it. Its
 //! writes are tried again in a transaction that puts the slot's record anew: what is conditional on the record as it was
-//! before is void from then on.
+//! before is void from then on. While that one is under way nothing else of the slot leaves.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use tidemark_model::{RecordKey, Slot, SlotId};
 use tokio::sync::oneshot;
@@ -26,33 +27,56 @@ pub(super) struct Written(pub(super) oneshot::Sender<Result<(), NotWritten>>);
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     lanes: BTreeMap<SlotId, Lane>,
-    /// The lane after the last that was the first of a transaction: each has its turn.
-    turn: u32,
+    /// The groups with something that may leave, by when that was so, each once.
+    ready: VecDeque<Ready>,
     writes: usize,
     bytes: usize,
 }
 
+#[derive(Debug)]
+struct Ready {
+    slot: SlotId,
+    tenure: u64,
+    group: Arc<str>,
+}
+
+/// A slot.
 #[derive(Debug)]
 struct Lane {
     slot: Slot,
     tenure: u64,
     /// Of the slot's record, as its owner put it.
     revision: u64,
-    writes: VecDeque<Write>,
-    /// A transaction of this lane is under way.
-    busy: bool,
+    /// Those that have something to write or being written.
+    groups: BTreeMap<Arc<str>, Line>,
+    /// Counts writes.
+    pushed: u64,
+    /// Writes that are not done.
+    undone: BTreeSet<u64>,
+    /// Who waits until all writes up to a number are done.
+    watchers: VecDeque<(u64, Written)>,
     /// A transaction failed: the slot's record is to be read before the next.
     doubted: bool,
     /// A transaction of unknown outcome may still arrive: the next one puts the slot's record anew.
     fence: bool,
+    /// That one is under way.
+    fencing: bool,
+}
+
+/// A group.
+#[derive(Debug, Default)]
+struct Line {
+    writes: VecDeque<Write>,
+    /// A transaction with writes of it is under way.
+    busy: bool,
 }
 
 #[derive(Debug)]
 struct Write {
     operations: Vec<Operation>,
     bytes: usize,
-    /// None for all parts but the last of a write that was split.
-    written: Option<Written>,
+    /// Its number and where the outcome goes; none for all parts but the last of a write that was split.
+    written: Option<(u64, Written)>,
 }
 
 /// A transaction that is under way.
@@ -60,8 +84,10 @@ struct Write {
 pub(super) struct Flight {
     pub(super) txn: Txn,
     /// The lanes that it is of, and whether it puts their records anew.
-    lanes: Vec<(SlotId, u64, bool)>,
-    writes: Vec<(SlotId, u64, Write)>,
+    lanes: BTreeMap<SlotId, (u64, bool)>,
+    groups: Vec<Ready>,
+    /// In their order, with their places in `groups`.
+    writes: Vec<(usize, Write)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +106,18 @@ impl Queue {
     }
 
     pub(super) fn open(&mut self, slot: Slot, tenure: u64, revision: u64) {
-        let writes = VecDeque::new();
-        let lane = Lane { slot, tenure, revision, writes, busy: false, doubted: false, fence: false };
+        let lane = Lane {
+            slot,
+            tenure,
+            revision,
+            groups: BTreeMap::new(),
+            pushed: 0,
+            undone: BTreeSet::new(),
+            watchers: VecDeque::new(),
+            doubted: false,
+            fence: false,
+            fencing: false,
+        };
         if let Some(before) = self.lanes.insert(slot.id, lane) {
             self.fail(before);
         }
@@ -97,39 +133,64 @@ impl Queue {
     }
 
     fn fail(&mut self, lane: Lane) {
-        for write in lane.writes {
-            self.forget(&write);
+        for write in lane.groups.into_values().flat_map(|line| line.writes) {
+            self.writes -= 1;
+            self.bytes -= write.cost();
             write.answer(Err(NotWritten::Lost));
         }
+        lane.watchers.into_iter().for_each(|(_, written)| written.answer(Err(NotWritten::Lost)));
+        self.ready.retain(|ready| (ready.slot, ready.tenure) != (lane.slot.id, lane.tenure));
     }
 
-    pub(super) fn push(&mut self, slot: SlotId, tenure: u64, operations: Vec<Operation>, written: Written) {
-        if self.lane(slot, tenure).is_none() {
-            return written.answer(Err(NotWritten::Lost));
-        }
+    pub(super) fn push(
+        &mut self,
+        slot: SlotId,
+        tenure: u64,
+        group: &Arc<str>,
+        operations: Vec<Operation>,
+        written: Written,
+    ) {
+        let Some(lane) = self.lane(slot, tenure) else { return written.answer(Err(NotWritten::Lost)) };
         if operations.iter().any(|operation| operation.bytes() > MAX_WRITE_BYTES) {
             return written.answer(Err(NotWritten::TooLarge));
         }
-        let mut parts = vec![Write { operations: Vec::new(), bytes: 0, written: None }];
+        if operations.is_empty() {
+            return lane.watch(written);
+        }
+        let mut parts: Vec<Write> = Vec::with_capacity(1);
+        let mut part = Write { operations: Vec::new(), bytes: 0, written: None };
+        let count = operations.len();
         for operation in operations {
             let bytes = operation.bytes();
-            if let Some(part) = parts.last_mut()
-                && part.operations.len() < MAX_WRITE_OPERATIONS
-                && part.bytes + bytes <= MAX_WRITE_BYTES
-            {
-                part.operations.push(operation);
-                part.bytes += bytes;
-            } else {
-                parts.push(Write { operations: vec![operation], bytes, written: None });
+            if part.operations.len() == MAX_WRITE_OPERATIONS || part.bytes + bytes > MAX_WRITE_BYTES {
+                parts.push(std::mem::replace(&mut part, Write { operations: Vec::new(), bytes: 0, written: None }));
             }
+            if part.operations.is_empty() {
+                part.operations.reserve_exact(count.min(MAX_WRITE_OPERATIONS));
+            }
+            part.operations.push(operation);
+            part.bytes += bytes;
         }
-        if let Some(last) = parts.last_mut() {
-            last.written = Some(written);
+        lane.pushed += 1;
+        lane.undone.insert(lane.pushed);
+        part.written = Some((lane.pushed, written));
+        parts.push(part);
+        let (count, cost) = (parts.len(), parts.iter().map(Write::cost).sum::<usize>());
+        let line = lane.groups.entry(Arc::clone(group)).or_default();
+        let was_ready = line.busy || !line.writes.is_empty();
+        line.writes.extend(parts);
+        self.writes += count;
+        self.bytes += cost;
+        if !was_ready {
+            self.ready.push_back(Ready { slot, tenure, group: Arc::clone(group) });
         }
-        self.writes += parts.len();
-        self.bytes += parts.iter().map(Write::cost).sum::<usize>();
-        if let Some(lane) = self.lane(slot, tenure) {
-            lane.writes.extend(parts);
+    }
+
+    /// Answers when all that was pushed to the slot before is written.
+    pub(super) fn watch(&mut self, slot: SlotId, tenure: u64, written: Written) {
+        match self.lane(slot, tenure) {
+            Some(lane) => lane.watch(written),
+            None => written.answer(Err(NotWritten::Lost)),
         }
     }
 
@@ -140,45 +201,45 @@ impl Queue {
 
     /// The next transaction, when there is anything that can go.
     pub(super) fn take(&mut self, keys: &Keys) -> Option<Flight> {
-        let mut order: Vec<SlotId> = self.lanes.range(SlotId(self.turn)..).map(|(id, _)| *id).collect();
-        order.extend(self.lanes.range(..SlotId(self.turn)).map(|(id, _)| *id));
         let mut packing = Packing::default();
-        let mut flight = Flight { txn: Txn::new(), lanes: Vec::new(), writes: Vec::new() };
-        // One write of each lane in turn, until nothing fits: a busy lane takes what the others leave.
-        while !order.is_empty() {
-            order.retain(|id| {
-                let Some(lane) = self.lanes.get_mut(id).filter(|lane| !lane.busy && !lane.doubted) else {
-                    return false;
-                };
-                let flying = flight.lanes.iter().any(|(flying, ..)| flying == id);
-                let Some(write) = lane.writes.front() else { return false };
-                let nothing = write.operations.is_empty();
-                if !nothing && !packing.fits(write, lane.overhead(keys, flying)) {
-                    return false;
+        let mut flight = Flight { txn: Txn::new(), lanes: BTreeMap::new(), groups: Vec::new(), writes: Vec::new() };
+        // Groups that have more, with their places in the transaction.
+        let mut again: VecDeque<usize> = VecDeque::new();
+        // What stays first in the queue, since it came first.
+        let mut passed = VecDeque::new();
+        // One write of each group, until nothing fits.
+        while packing.has_room()
+            && let Some(ready) = self.ready.pop_front()
+        {
+            let at = flight.groups.len();
+            match self.board(&ready, at, keys, &mut packing, &mut flight) {
+                Some(more) => {
+                    again.extend(more.then_some(at));
+                    flight.groups.push(ready);
                 }
-                let Some(write) = lane.writes.pop_front() else { return false };
-                self.writes -= 1;
-                self.bytes -= write.cost();
-                if nothing && !flying {
-                    write.answer(Ok(()));
-                    return true;
-                }
-                packing.add(&write, lane.overhead(keys, flying));
-                if !flying {
-                    flight.lanes.push((*id, lane.tenure, lane.fence));
-                }
-                flight.writes.push((*id, lane.tenure, write));
-                true
-            });
+                None => passed.push_back(ready),
+            }
         }
-        let (first, ..) = flight.lanes.first()?;
-        self.turn = first.0 + 1;
-        for (id, _, fence) in &flight.lanes {
+        passed.append(&mut self.ready);
+        self.ready = passed;
+        // Then busy groups take in turn what the others have left.
+        while packing.has_room()
+            && let Some(at) = again.pop_front()
+        {
+            let Ready { slot, tenure, ref group } = flight.groups[at];
+            let ready = Ready { slot, tenure, group: Arc::clone(group) };
+            let more = self.board(&ready, at, keys, &mut packing, &mut flight);
+            again.extend(more.unwrap_or(false).then_some(at));
+        }
+        if flight.writes.is_empty() {
+            return None;
+        }
+        for (id, (_, fence)) in &flight.lanes {
             let Some(lane) = self.lanes.get_mut(id) else { continue };
-            lane.busy = true;
             let key = keys.record(RecordKey::Slot(*id));
             flight.txn.conditions.push(Condition::Unchanged(key.clone(), lane.revision));
             if *fence {
+                lane.fencing = true;
                 flight.txn = flight.txn.put(key, encode_slot(lane.slot));
             }
         }
@@ -186,31 +247,81 @@ impl Queue {
         Some(flight)
     }
 
+    /// Has the next write of a group leave, if it may, and says whether the group has more.
+    fn board(
+        &mut self,
+        ready: &Ready,
+        at: usize,
+        keys: &Keys,
+        packing: &mut Packing,
+        flight: &mut Flight,
+    ) -> Option<bool> {
+        let lane = self.lanes.get_mut(&ready.slot).filter(|lane| !lane.doubted && !lane.fencing)?;
+        let overhead = lane.overhead(keys, flight.lanes.contains_key(&ready.slot));
+        let line = lane.groups.get_mut(&ready.group)?;
+        line.writes.front().filter(|write| packing.fits(write, overhead))?;
+        let write = line.writes.pop_front()?;
+        line.busy = true;
+        let more = !line.writes.is_empty();
+        self.writes -= 1;
+        self.bytes -= write.cost();
+        packing.add(&write, overhead);
+        flight.lanes.entry(ready.slot).or_insert((lane.tenure, lane.fence));
+        flight.writes.push((at, write));
+        Some(more)
+    }
+
     pub(super) fn finish(&mut self, flight: Flight, outcome: Outcome) {
-        let Flight { lanes, writes, .. } = flight;
-        for (id, tenure, fenced) in lanes {
+        let Flight { lanes, mut groups, mut writes, .. } = flight;
+        for (id, (tenure, fenced)) in lanes {
             let Some(lane) = self.lane(id, tenure) else { continue };
-            lane.busy = false;
+            lane.fencing &= !fenced;
             match outcome {
+                // What else was under way was conditional on the record before, so that it cannot arrive any more.
                 Outcome::Done(revision) if fenced => (lane.revision, lane.fence) = (revision, false),
                 Outcome::Done(_) => {}
                 Outcome::Conflict => lane.doubted = true,
                 Outcome::Unknown => (lane.doubted, lane.fence) = (true, true),
             }
         }
-        if matches!(outcome, Outcome::Done(_)) {
-            writes.into_iter().for_each(|(.., write)| write.answer(Ok(())));
-            return;
+        let done = matches!(outcome, Outcome::Done(_));
+        if !done {
+            // Back to the front, the last first.
+            writes.reverse();
         }
-        for (id, tenure, write) in writes.into_iter().rev() {
-            let cost = write.cost();
-            match self.lane(id, tenure) {
-                Some(lane) => {
-                    lane.writes.push_front(write);
+        for (at, write) in writes {
+            let (of, cost) = (&groups[at], write.cost());
+            let lane = self.lanes.get_mut(&of.slot).filter(|lane| lane.tenure == of.tenure);
+            match (lane, done) {
+                (None, false) => write.answer(Err(NotWritten::Lost)),
+                (None, true) => write.answer(Ok(())),
+                (Some(lane), true) => {
+                    if let Some((number, _)) = &write.written {
+                        lane.undone.remove(number);
+                    }
+                    write.answer(Ok(()));
+                }
+                (Some(lane), false) => {
+                    lane.groups.entry(Arc::clone(&of.group)).or_default().writes.push_front(write);
                     self.writes += 1;
                     self.bytes += cost;
                 }
-                None => write.answer(Err(NotWritten::Lost)),
+            }
+        }
+        if !done {
+            groups.reverse();
+        }
+        for of in groups {
+            let Some(lane) = self.lane(of.slot, of.tenure) else { continue };
+            lane.tell_watchers();
+            let Some(line) = lane.groups.get_mut(&of.group) else { continue };
+            line.busy = false;
+            if line.writes.is_empty() {
+                lane.groups.remove(&of.group);
+            } else if done {
+                self.ready.push_back(of);
+            } else {
+                self.ready.push_front(of);
             }
         }
     }
@@ -230,21 +341,29 @@ impl Queue {
     fn lane(&mut self, slot: SlotId, tenure: u64) -> Option<&mut Lane> {
         self.lanes.get_mut(&slot).filter(|lane| lane.tenure == tenure)
     }
-
-    fn forget(&mut self, write: &Write) {
-        self.writes -= 1;
-        self.bytes -= write.cost();
-    }
 }
 
 impl Lane {
     /// What its first write of a transaction adds: operations, and bytes.
     fn overhead(&self, keys: &Keys, flying: bool) -> (usize, usize) {
-        let key = if flying { 0 } else { keys.record(RecordKey::Slot(self.slot.id)).len() };
-        match (flying, self.fence) {
-            (true, _) => (0, 0),
-            (false, false) => (0, key),
-            (false, true) => (1, 2 * key + encode_slot(self.slot).len()),
+        if flying {
+            return (0, 0);
+        }
+        let key = keys.record(RecordKey::Slot(self.slot.id)).len();
+        if self.fence { (1, 2 * key + encode_slot(self.slot).len()) } else { (0, key) }
+    }
+
+    fn watch(&mut self, written: Written) {
+        self.watchers.push_back((self.pushed, written));
+        self.tell_watchers();
+    }
+
+    fn tell_watchers(&mut self) {
+        let undone = self.undone.first().copied().unwrap_or(u64::MAX);
+        while self.watchers.front().is_some_and(|(number, _)| *number < undone)
+            && let Some((_, written)) = self.watchers.pop_front()
+        {
+            written.answer(Ok(()));
         }
     }
 }
@@ -258,6 +377,10 @@ struct Packing {
 }
 
 impl Packing {
+    fn has_room(&self) -> bool {
+        self.operations.len() + self.overhead < MAX_TXN_OPERATIONS
+    }
+
     fn fits(&self, write: &Write, (operations, bytes): (usize, usize)) -> bool {
         let new = write.operations.iter().filter(|operation| !self.operations.contains_key(operation.key())).count();
         self.operations.len() + new + self.overhead + operations <= MAX_TXN_OPERATIONS
@@ -282,7 +405,7 @@ impl Write {
     }
 
     fn answer(self, result: Result<(), NotWritten>) {
-        if let Some(written) = self.written {
+        if let Some((_, written)) = self.written {
             written.answer(result);
         }
     }

@@ -37,7 +37,7 @@ pub(super) async fn run(hub: &Hub) {
             backoff.note(assure(hub).await);
         }
         let now = Instant::now();
-        while flights.len() < MAX_FLIGHTS && (pace.allows(now) || hub.queue().full()) {
+        while flights.len() < MAX_FLIGHTS && backoff.over(now) && (pace.allows(now) || hub.queue().full()) {
             let Some(flight) = hub.queue().take(&hub.keys) else { break };
             pace.left(now);
             flights.push(fly(hub, flight));

@@ -235,7 +235,7 @@ impl Slot {
                     while let Some((ticket, outcome)) = hosted.settled() {
                         let outcome = match result {
                             Ok(()) => outcome,
-                            Err(error) => Err(GroupError::InvalidRequest(error.to_string())),
+                            Err(error) => Err(GroupError::TooLarge(error.to_string())),
                         };
                         self.answers.give(ticket, outcome);
                     }
@@ -338,7 +338,7 @@ impl Slot {
                         None => Operation::Delete { key },
                     }
                 });
-                let (written, id) = (self.owned.write(operations.collect()), Arc::clone(&id));
+                let (written, id) = (self.owned.write(&id, operations.collect()), Arc::clone(&id));
                 self.jobs.push(async move { Job::Written(id, writes.number, written.await) }.boxed());
             }
             self.wheel.arm(&id, &mut hosted.armed, hosted.group.deadline());

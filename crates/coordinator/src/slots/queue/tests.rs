@@ -6,22 +6,32 @@ use proptest::prelude::*;
 use tidemark_model::{NodeId, RecordKey, Slot, SlotId};
 use tokio::sync::oneshot;
 
-use super::{Flight, Outcome, Queue, Written};
+use super::{Flight, Outcome, Queue, Ready, Written};
 use crate::records::Keys;
 use crate::slots::NotWritten;
 use crate::store::{Condition, MAX_TXN_BYTES, MAX_TXN_OPERATIONS, Operation, Txn};
 
-const LANES: u32 = 4;
+const LANES: u32 = 3;
+const GROUPS: u32 = 3;
 
 type Answer = oneshot::Receiver<Result<(), NotWritten>>;
 
 type Puts = BTreeMap<String, Bytes>;
 
+struct Pushed {
+    number: u64,
+    answer: Answer,
+    answered: Option<Result<(), NotWritten>>,
+    puts: Puts,
+}
+
 /// What happens next.
 #[derive(Debug, Clone)]
 enum Step {
-    /// A write of so many keys, from one on, to a slot.
-    Push { slot: u32, key: u32, count: usize },
+    /// A write of so many keys, from one on, to a group of a slot.
+    Push { slot: u32, group: u32, key: u32, count: usize },
+    /// Somebody wants to know when all until now is written.
+    Watch(u32),
     /// As much as can leaves.
     Take,
     /// One of the transactions under way arrives at the store, perhaps a second time or after it was given up.
@@ -38,7 +48,9 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..LANES, 0..6_u32, 0..200_usize).prop_map(|(slot, key, count)| Step::Push { slot, key, count }),
+        6 => (0..LANES, 0..GROUPS, 0..6_u32, 1..200_usize)
+            .prop_map(|(slot, group, key, count)| Step::Push { slot, group, key, count }),
+        2 => (0..LANES).prop_map(Step::Watch),
         4 => Just(Step::Take),
         4 => any::<usize>().prop_map(Step::Arrive),
         4 => any::<usize>().prop_map(Step::Answer),
@@ -60,8 +72,10 @@ struct World {
     /// Given up, and perhaps still to arrive.
     strays: Vec<Txn>,
     stolen: Vec<u32>,
-    /// By slot: the writes, with what each put.
-    writes: BTreeMap<u32, Vec<(Answer, Puts)>>,
+    /// By slot and group: the writes, with what each put.
+    writes: BTreeMap<(u32, u32), Vec<Pushed>>,
+    /// Who watches, the slot, and how many writes had been pushed.
+    watchers: Vec<(Answer, u32, u64)>,
     pushed: u64,
 }
 
@@ -80,6 +94,7 @@ impl World {
             strays: Vec::new(),
             stolen: Vec::new(),
             writes: BTreeMap::new(),
+            watchers: Vec::new(),
             pushed: 0,
         };
         for id in 0..LANES {
@@ -113,24 +128,30 @@ impl World {
 
     fn run(&mut self, step: Step) {
         match step {
-            Step::Push { slot, key, count } => {
+            Step::Push { slot, group, key, count } => {
                 self.pushed += 1;
-                let value = Bytes::from(self.pushed.to_string());
+                let (number, value) = (self.pushed, Bytes::from(self.pushed.to_string()));
                 let prefix = self.keys.groups(SlotId(slot));
                 let puts: BTreeMap<String, Bytes> =
-                    (0..count).map(|n| (format!("{prefix}{}", key as usize + n), value.clone())).collect();
+                    (0..count).map(|n| (format!("{prefix}{group}/{}", key as usize + n), value.clone())).collect();
                 let operations = puts.iter().map(|(key, value)| put(key, value.clone())).collect();
                 let (written, answer) = oneshot::channel();
-                self.queue.push(SlotId(slot), u64::from(slot), operations, Written(written));
-                self.writes.entry(slot).or_default().push((answer, puts));
+                let name = group.to_string().into();
+                self.queue.push(SlotId(slot), u64::from(slot), &name, operations, Written(written));
+                self.writes.entry((slot, group)).or_default().push(Pushed { number, answer, answered: None, puts });
+            }
+            Step::Watch(slot) => {
+                let (written, answer) = oneshot::channel();
+                self.queue.watch(SlotId(slot), u64::from(slot), Written(written));
+                self.watchers.push((answer, slot, self.pushed));
             }
             Step::Take => {
                 while let Some(flight) = self.queue.take(&self.keys) {
-                    for (id, ..) in &flight.lanes {
-                        let twice =
-                            self.flights.iter().any(|(other, _)| other.lanes.iter().any(|(lane, ..)| lane == id));
-                        assert!(!twice, "two transactions of one slot are under way");
-                    }
+                    let under_way = |of: &Ready| {
+                        let groups = self.flights.iter().flat_map(|(other, _)| &other.groups);
+                        groups.into_iter().any(|other| (other.slot, &other.group) == (of.slot, &of.group))
+                    };
+                    assert!(!flight.groups.iter().any(under_way), "two transactions of one group are under way");
                     self.flights.push((flight, None));
                 }
             }
@@ -188,6 +209,24 @@ impl World {
             }
             Step::Steal(_) => {}
         }
+        self.look();
+    }
+
+    /// Notes who was answered.
+    fn look(&mut self) {
+        for pushed in self.writes.values_mut().flatten() {
+            if let Ok(answer) = pushed.answer.try_recv() {
+                pushed.answered = Some(answer);
+            }
+        }
+        let writes = &self.writes;
+        self.watchers.retain_mut(|(answer, slot, until)| {
+            let Ok(answer) = answer.try_recv() else { return true };
+            let before = writes.iter().filter(|((of, _), _)| of == slot).flat_map(|(_, pushed)| pushed);
+            let done = before.filter(|pushed| pushed.number <= *until).all(|pushed| pushed.answered == Some(Ok(())));
+            assert!(answer.is_err() || done, "told that all was written when it was not");
+            false
+        });
     }
 
     /// Everything arrives, is answered and tried again, until nothing is left.
@@ -222,17 +261,19 @@ proptest! {
         let mut world = World::new();
         steps.into_iter().for_each(|step| world.run(step));
         world.settle();
-        prop_assert_eq!((world.queue.bytes(), world.queue.writes), (0, 0));
-        for (slot, writes) in std::mem::take(&mut world.writes) {
+        prop_assert_eq!((world.queue.bytes(), world.queue.writes, world.queue.ready.len()), (0, 0, 0));
+        prop_assert!(world.queue.lanes.values().all(|lane| lane.groups.is_empty() && lane.undone.is_empty()));
+        prop_assert!(world.watchers.is_empty(), "somebody was never told");
+        for ((slot, _), writes) in std::mem::take(&mut world.writes) {
             let stolen = world.stolen.contains(&slot);
             let mut ended = false;
             let mut expected = BTreeMap::new();
             let mut allowed: BTreeMap<String, Vec<Bytes>> = BTreeMap::new();
-            for (mut answer, puts) in writes {
-                let answer = answer.try_recv().expect("each write is answered");
+            for Pushed { answered, puts, .. } in writes {
+                let answer = answered.expect("each write is answered");
                 prop_assert!(answer.is_ok() || stolen, "a slot that stayed lost a write");
                 // After the first that failed nothing is acknowledged.
-                prop_assert!(!(ended && answer.is_ok()) || puts.is_empty());
+                prop_assert!(!(ended && answer.is_ok()));
                 ended |= answer.is_err();
                 for (key, value) in puts {
                     if answer.is_ok() {
@@ -256,19 +297,39 @@ proptest! {
 }
 
 #[test]
-fn a_transaction_takes_of_all_lanes_in_turn_and_no_more_than_it_may_have() {
+fn a_transaction_takes_of_all_groups_in_turn_and_no_more_than_it_may_have() {
     let mut world = World::new();
     for n in 0..400 {
-        world.run(Step::Push { slot: 0, key: n, count: 1 });
+        world.run(Step::Push { slot: 0, group: 0, key: n, count: 1 });
     }
     for slot in 1..LANES {
-        world.run(Step::Push { slot, key: 0, count: 2 });
+        world.run(Step::Push { slot, group: 0, key: 0, count: 2 });
     }
     let flight = world.queue.take(&world.keys).unwrap();
     assert_eq!((flight.lanes.len(), flight.txn.operations.len()), (LANES as usize, MAX_TXN_OPERATIONS));
-    assert!(world.queue.take(&world.keys).is_none(), "every lane with something left is busy");
+    assert!(world.queue.take(&world.keys).is_none(), "every group with something left is busy");
     world.queue.finish(flight, Outcome::Done(2));
     assert_eq!(world.queue.take(&world.keys).unwrap().txn.operations.len(), MAX_TXN_OPERATIONS);
+}
+
+#[test]
+fn groups_of_a_slot_do_not_wait_for_each_other_unless_its_record_is_put_anew() {
+    let mut world = World::new();
+    let take = |world: &mut World, group: u32| {
+        world.run(Step::Push { slot: 0, group, key: 0, count: 1 });
+        world.queue.take(&world.keys)
+    };
+    let one = take(&mut world, 0).unwrap();
+    let two = take(&mut world, 1).unwrap();
+    assert!(take(&mut world, 0).is_none(), "the group's earlier write is under way");
+    world.queue.finish(one, Outcome::Unknown);
+    world.run(Step::Assure);
+    let anew = world.queue.take(&world.keys).unwrap();
+    assert_eq!(anew.txn.operations.len(), 2, "the record, and the key of both writes");
+    assert!(take(&mut world, 2).is_none(), "nothing leaves meanwhile");
+    world.queue.finish(two, Outcome::Done(2));
+    world.queue.finish(anew, Outcome::Done(3));
+    assert_eq!(world.queue.take(&world.keys).unwrap().groups.len(), 1);
 }
 
 #[test]
@@ -277,7 +338,7 @@ fn bytes_bound_a_transaction_and_what_can_never_be_written_is_refused() {
     let mut push = |bytes: usize| {
         let (written, answer) = oneshot::channel();
         let operation = put("k", Bytes::from(vec![0; bytes]));
-        world.queue.push(SlotId(0), 0, vec![operation], Written(written));
+        world.queue.push(SlotId(0), 0, &"g".into(), vec![operation], Written(written));
         answer
     };
     assert_eq!(push(MAX_TXN_BYTES).try_recv().unwrap(), Err(NotWritten::TooLarge));

@@ -16,7 +16,7 @@ const ALL: usize = route::SLOTS as usize;
 
 fn unending() -> Settings {
     // With such a lease nothing goes by expiry.
-    Settings { node_lease: HOUR, ..settings() }
+    Settings { coordinator_lease: HOUR, ..settings() }
 }
 
 async fn record(store: &Store, slot: u32) -> (String, crate::store::Entry, Slot) {
@@ -96,8 +96,8 @@ pub(super) async fn who_takes_a_slot_reads_all_that_was_acknowledged(store: Stor
     for slot in 0..route::SLOTS {
         let owned = a.owned(slot).unwrap();
         let operations = (0..300).map(|n| put(&owned, &format!("{n:03}"), "x")).collect();
-        within(owned.write(operations)).await.unwrap();
-        within(owned.write(vec![Operation::Delete { key: owned.prefix() + "007" }])).await.unwrap();
+        within(write(&owned, operations)).await.unwrap();
+        within(write(&owned, vec![Operation::Delete { key: owned.prefix() + "007" }])).await.unwrap();
     }
     unsteady.paused.send_replace(true);
     let b = Member::start(&store);
@@ -122,7 +122,7 @@ pub(super) async fn the_slots_of_a_dead_coordinator_are_taken_within_its_lease_a
     b.holds(ALL / 2).await;
     c.holds(ALL / 2).await;
     let took = killed.elapsed();
-    assert!(took <= settings().node_lease + Duration::from_secs(1), "{took:?}");
+    assert!(took <= settings().coordinator_lease + Duration::from_secs(1), "{took:?}");
     b.finds_all_at(2).await;
 }
 
@@ -131,22 +131,22 @@ pub(super) async fn a_woken_owner_writes_nothing_and_confirms_nothing(store: Sto
     let a = Member::start(&(Arc::clone(&unsteady) as Store));
     a.holds(ALL).await;
     let owned = a.owned(5).unwrap();
-    within(owned.write(vec![put(&owned, "k", "before")])).await.unwrap();
+    within(write(&owned, vec![put(&owned, "k", "before")])).await.unwrap();
 
     unsteady.paused.send_replace(true);
-    let (write, confirm) = (owned.write(vec![put(&owned, "k", "asleep")]), owned.confirm());
+    let (asleep, confirm) = (write(&owned, vec![put(&owned, "k", "asleep")]), owned.confirm());
     let b = Member::start(&store);
     let (taken, found) = b.acquired(5).await;
     assert_eq!(value(&found, "k").as_deref(), Some("before"));
-    within(taken.write(vec![put(&taken, "k", "after")])).await.unwrap();
+    within(write(&taken, vec![put(&taken, "k", "after")])).await.unwrap();
     assert!(!owned.leased(), "its clock tells it already");
     assert!(!owned.lost().is_cancelled(), "it sees nothing, or this test tests nothing");
 
     unsteady.paused.send_replace(false);
-    assert_eq!(within(write).await, Err(NotWritten::Lost));
+    assert_eq!(within(asleep).await, Err(NotWritten::Lost));
     assert_eq!(within(confirm).await, Err(Unconfirmed::Lost));
     within(owned.lost().cancelled()).await;
-    assert_eq!(within(owned.write(vec![put(&owned, "k", "late")])).await, Err(NotWritten::Lost));
+    assert_eq!(within(write(&owned, vec![put(&owned, "k", "late")])).await, Err(NotWritten::Lost));
     assert_eq!(within(owned.confirm()).await, Err(Unconfirmed::Lost));
     assert_eq!(value(&stored(&store, 5).await, "k").as_deref(), Some("after"));
     // It lives, and gets its share again.
@@ -161,7 +161,7 @@ pub(super) async fn writes_of_one_slot_keep_their_order_and_go_together(store: S
     for n in 0..2_000_u32 {
         let owned = a.owned(n % route::SLOTS).unwrap();
         let value = n.to_string();
-        writes.push(owned.write(vec![put(&owned, "last", &value), put(&owned, &format!("k{}", n % 50), &value)]));
+        writes.push(write(&owned, vec![put(&owned, "last", &value), put(&owned, &format!("k{}", n % 50), &value)]));
     }
     for write in writes {
         within(write).await.unwrap();
@@ -183,7 +183,7 @@ pub(super) async fn one_lost_slot_fails_only_its_own_writes(store: Store) {
     let thief = Slot { epoch: slot.epoch + 1, owner: NodeId(99), incarnation: 99, ..slot };
     let theft = Txn::new().if_still(&key, Some(&entry)).put(&key, encode_slot(thief));
     assert!(matches!(store.commit(theft).await, Ok(Commit::Done(_))));
-    let writes: Vec<_> = slots.iter().map(|owned| owned.write(vec![put(owned, "k", "v")])).collect();
+    let writes: Vec<_> = slots.iter().map(|owned| write(owned, vec![put(owned, "k", "v")])).collect();
     for (owned, write) in slots.iter().zip(writes) {
         let lost = owned.id() == SlotId(9);
         assert_eq!(within(write).await, if lost { Err(NotWritten::Lost) } else { Ok(()) }, "{owned:?}");
@@ -193,7 +193,7 @@ pub(super) async fn one_lost_slot_fails_only_its_own_writes(store: Store) {
     // There is no coordinator 99: the slot is taken again, in a higher epoch.
     let (again, _) = a.acquired(9).await;
     assert_eq!(again.epoch(), slot.epoch + 2);
-    within(again.write(vec![put(&again, "k", "v")])).await.unwrap();
+    within(write(&again, vec![put(&again, "k", "v")])).await.unwrap();
 }
 
 pub(super) async fn a_transaction_that_arrives_late_changes_nothing(store: Store) {
@@ -202,7 +202,7 @@ pub(super) async fn a_transaction_that_arrives_late_changes_nothing(store: Store
         let a = Member::start_as(&(Arc::clone(&unsteady) as Store), unending());
         let owned = a.acquired(5).await.0;
         unsteady.late.send_replace(late);
-        let first = owned.write(vec![put(&owned, "offset", "100")]);
+        let first = write(&owned, vec![put(&owned, "offset", "100")]);
         let begun = unsteady.transactions.load(Ordering::Relaxed);
         while unsteady.transactions.load(Ordering::Relaxed) == begun {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -210,7 +210,7 @@ pub(super) async fn a_transaction_that_arrives_late_changes_nothing(store: Store
         // Written by a second attempt, and overwritten, before the first attempt arrives.
         unsteady.late.send_replace(Late::No);
         within(first).await.unwrap();
-        within(owned.write(vec![put(&owned, "offset", "200")])).await.unwrap();
+        within(write(&owned, vec![put(&owned, "offset", "200")])).await.unwrap();
         let ends = unsteady.arrive().await;
         assert_eq!(ends.is_empty(), late == Late::Unheard);
         assert!(ends.iter().all(|end| *end == Commit::Conflict), "{ends:?}");
@@ -230,7 +230,7 @@ pub(super) async fn a_lost_lease_is_had_again_and_nothing_else_changes(store: St
     let mut revisions = a.service.shared.state.revisions();
     let back = revisions.wait_for(|_| a.state().node(Role::Coordinator, NodeId(1)).is_some());
     let _ = within(back).await.unwrap();
-    within(owned.write(vec![put(&owned, "k", "v")])).await.unwrap();
+    within(write(&owned, vec![put(&owned, "k", "v")])).await.unwrap();
     within(owned.confirm()).await.unwrap();
     a.finds_all_at(1).await;
     assert_eq!(record(&store, 3).await.2.epoch, 0);
@@ -243,7 +243,7 @@ pub(super) async fn a_process_of_the_same_name_takes_its_place_for_good(store: S
     let owned = old.owned(3).unwrap();
     let new = Member::start_as(&store, named());
     new.holds(ALL).await;
-    assert_eq!(within(owned.write(vec![put(&owned, "k", "v")])).await, Err(NotWritten::Lost));
+    assert_eq!(within(write(&owned, vec![put(&owned, "k", "v")])).await, Err(NotWritten::Lost));
     assert!(matches!(within(old.service.failed()).await, Error::Replaced(_)));
     assert!(old.user.held.borrow().is_empty());
     assert_eq!(new.acquired(3).await.0.epoch(), 1);

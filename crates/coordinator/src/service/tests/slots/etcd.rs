@@ -17,7 +17,7 @@ const ALL: usize = route::SLOTS as usize;
 
 async fn write_everywhere(member: &Member, text: &str) {
     let held: Vec<_> = member.user.held.borrow().values().map(|(owned, _)| owned.clone()).collect();
-    let writes: Vec<_> = held.iter().map(|owned| owned.write(vec![put(owned, "k", text)])).collect();
+    let writes: Vec<_> = held.iter().map(|owned| write(owned, vec![put(owned, "k", text)])).collect();
     for write in writes {
         within(write).await.unwrap();
     }
@@ -49,7 +49,7 @@ async fn another_leader_of_etcd_makes_nobody_lose_a_slot() {
     let Some(mut etcd) = Etcd::start_three("another_leader").await else { return };
     let store = Etcd::store_of(&etcd).await;
     // Longer than an election, also where the other tests leave three members little of the processors.
-    let steady = || crate::Settings { node_lease: Duration::from_secs(10), ..settings() };
+    let steady = || crate::Settings { coordinator_lease: Duration::from_secs(10), ..settings() };
     let (a, b) = (Member::start_as(&store, steady()), Member::start_as(&store, steady()));
     a.holds(ALL / 2).await;
     b.holds(ALL / 2).await;
@@ -62,7 +62,7 @@ async fn another_leader_of_etcd_makes_nobody_lose_a_slot() {
     etcd[leader].kill();
     // For longer than the lease.
     let mut round = 0;
-    while killed.elapsed() < steady().node_lease * 2 {
+    while killed.elapsed() < steady().coordinator_lease * 2 {
         write_everywhere(&a, &round.to_string()).await;
         write_everywhere(&b, &round.to_string()).await;
         round += 1;
@@ -81,7 +81,7 @@ async fn an_etcd_that_is_away_for_long_loses_no_write_and_no_slot() {
     let owned = a.owned(4).unwrap();
     write_everywhere(&a, "before").await;
     etcd.kill();
-    let (write, later) = (owned.write(vec![put(&owned, "k", "1")]), owned.write(vec![put(&owned, "k", "2")]));
+    let (write, later) = (write(&owned, vec![put(&owned, "k", "1")]), write(&owned, vec![put(&owned, "k", "2")]));
     assert!(within(owned.confirm()).await.is_err(), "nothing is confirmed meanwhile");
     // The lease is over by this process's clock, and by nobody else's.
     while owned.leased() {
@@ -106,7 +106,7 @@ async fn a_slow_etcd_makes_writes_slow_and_loses_no_slot() {
             .await
             .unwrap(),
     ) as Store;
-    let a = Member::start_as(&slow, crate::Settings { node_lease: Duration::from_secs(5), ..settings() });
+    let a = Member::start_as(&slow, crate::Settings { coordinator_lease: Duration::from_secs(5), ..settings() });
     a.holds(ALL).await;
     let before = epochs(&[&a]);
     let begun = Instant::now();

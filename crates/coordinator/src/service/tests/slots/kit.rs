@@ -1,6 +1,7 @@
 //! Coordinators whose slots are watched, and stores that are slow, deaf or late.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::super::harness::{SEEDS, Seeded, Store, settings, within};
-use crate::slots::{Owned, SlotUser};
+use crate::slots::{NotWritten, Owned, SlotUser};
 use crate::store::{Changes, Commit, Entry, LeaseId, MetadataStore, Operation, Snapshot, StoreError, Txn};
 use crate::{Service, Settings};
 
@@ -75,6 +76,14 @@ impl Member {
     }
 }
 
+/// Writes as one of the slot's groups.
+pub(super) fn write(
+    owned: &Owned,
+    operations: Vec<Operation>,
+) -> impl Future<Output = Result<(), NotWritten>> + Send + use<> {
+    owned.write(&"g".into(), operations)
+}
+
 /// Notes what it is told, and refuses what must not happen.
 #[derive(Debug)]
 pub(super) struct Recorder {
@@ -124,7 +133,7 @@ impl SlotUser for Recorder {
         let owned = self.held.borrow()[&slot].0.clone();
         let words = *self.last_words.lock().unwrap();
         if let Some(words) = words {
-            drop(owned.write(vec![put(&owned, "last-words", words)]));
+            drop(write(&owned, vec![put(&owned, "last-words", words)]));
         }
     }
 }
