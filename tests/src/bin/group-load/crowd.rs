@@ -133,8 +133,11 @@ async fn measure(options: &Options, topic: &TopicRef) -> Result<()> {
         let counters = Arc::clone(&counters);
         tokio::task::spawn_blocking(move || beside(&address, &counters))
     });
+    // Whoever reads this looks at the servers now, and at the end again.
+    println!("begin");
     let began = Instant::now();
     tokio::time::sleep(Duration::from_secs(options.seconds)).await;
+    println!("end");
     let took = began.elapsed().as_secs_f64();
     counters.heartbeats.print("heartbeat");
     counters.commits.print("commit");

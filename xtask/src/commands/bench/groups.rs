@@ -1,9 +1,13 @@
 //! `cargo xtask bench groups`: one coordinator with thousands of members, and one group that rebalances, on Apache Kafka
 //! 4.2 and on Tidemark in the same run.
 
-use std::process::Command;
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
+use xtask::process::Usage;
 use xtask::sh;
 
 use super::system::{Kind, System};
@@ -51,11 +55,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
         sh::step(&kind.to_string());
         let dir = tempfile::Builder::new().prefix("tidemark-bench-").tempdir()?;
         let system = System::start(*kind, &binaries, dir.path())?;
-        let load = |arguments: &[&str]| {
-            let mut load = Command::new(binaries.join("group-load"));
-            sh::quietly(load.env("TIDEMARK_E2E_BOOTSTRAP", system.bootstrap()).args(arguments))
-        };
-        if let Err(error) = measure(args, *kind, &system, &load, &mut results) {
+        let load = Load { binary: binaries.join("group-load"), system: &system };
+        if let Err(error) = measure(args, *kind, &load, &mut results) {
             eprintln!("{kind}: FAILED: {error:#}\n{}", sh::last_lines(&system.log(), 40));
             results.note(format!("{kind} failed after what the table has: {error}"));
             failed.push(*kind);
@@ -75,13 +76,39 @@ pub(super) fn run(args: &Args) -> Result<()> {
     if failed.is_empty() { Ok(()) } else { bail!("not everything could be measured") }
 }
 
-fn measure(
-    args: &Args,
-    kind: Kind,
-    system: &System,
-    load: &dyn Fn(&[&str]) -> Result<String>,
-    results: &mut Results,
-) -> Result<()> {
+/// What a run of the load has shown: what it printed, and what each server's process used while it was measured.
+struct Shown {
+    output: String,
+    before: BTreeMap<String, Usage>,
+    after: BTreeMap<String, Usage>,
+}
+
+struct Load<'a> {
+    binary: PathBuf,
+    system: &'a System,
+}
+
+impl Load<'_> {
+    /// The load says when it begins to measure and when it ends.
+    fn run(&self, arguments: &[&str]) -> Result<Shown> {
+        let mut command = Command::new(&self.binary);
+        command.env("TIDEMARK_E2E_BOOTSTRAP", self.system.bootstrap()).args(arguments).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run group-load")?;
+        let mut shown = Shown { output: String::new(), before: BTreeMap::new(), after: BTreeMap::new() };
+        for line in BufReader::new(child.stdout.take().context("it has an output")?).lines() {
+            match line?.as_str() {
+                "begin" => shown.before = self.system.usages(),
+                "end" => shown.after = self.system.usages(),
+                line => shown.output += &format!("{line}\n"),
+            }
+        }
+        let status = child.wait()?;
+        ensure!(status.success(), "group-load failed: {status}\n{}", shown.output);
+        Ok(shown)
+    }
+}
+
+fn measure(args: &Args, kind: Kind, load: &Load<'_>, results: &mut Results) -> Result<()> {
     let mut add = |row: &str, output: &str, name: &str, divisor: f64| {
         let value = output.lines().find_map(|line| line.split_once('=').filter(|(key, _)| *key == name));
         if let Some(value) = value.and_then(|(_, value)| value.parse::<f64>().ok()) {
@@ -90,19 +117,17 @@ fn measure(
         }
     };
     for (protocol, label) in [("classic", "classic"), ("consumer", "KIP-848")] {
-        let output = load(&["rebalance", "--protocol", protocol, "--rounds", &args.rounds.to_string()])?;
+        let output = load.run(&["rebalance", "--protocol", protocol, "--rounds", &args.rounds.to_string()])?.output;
         add(&format!("rebalance {label}, p50 ms"), &output, "rebalance_p50_us", 1e3);
         add(&format!("rebalance {label}, p99 ms"), &output, "rebalance_p99_us", 1e3);
     }
     let (groups, commits) = (args.groups.to_string(), args.commits_per_second.to_string());
     let seconds = args.seconds.to_string();
     let mut crowd = vec!["crowd", "--groups", &groups, "--commits-per-second", &commits, "--seconds", &seconds];
-    if let Some(etcd) = system.etcd() {
+    if let Some(etcd) = load.system.etcd() {
         crowd.extend(["--etcd", etcd]);
     }
-    let before = system.cpu();
-    let output = load(&crowd)?;
-    let cpu = system.cpu().saturating_sub(before).as_secs_f64();
+    let Shown { output, before, after } = load.run(&crowd)?;
     let of_run = args.seconds as f64;
     add("setup of all groups, s", &output, "setup_ms", 1e3);
     add("heartbeats/s", &output, "heartbeat_count", of_run);
@@ -114,6 +139,12 @@ fn measure(
     add("one etcd put meanwhile p50, ms", &output, "etcd_put_p50_us", 1e3);
     add("one etcd put meanwhile p99, ms", &output, "etcd_put_p99_us", 1e3);
     add("etcd transactions/s", &output, "etcd_txn_per_s", 1.0);
-    results.add(kind, "server CPU-s, setup included", cpu);
+    add("answers with errors", &output, "errors", 1.0);
+    for (name, after) in after {
+        let cpu = before.get(&name).map_or(after.cpu, |before| after.cpu.saturating_sub(before.cpu));
+        let name = name.trim_end_matches("-0");
+        results.add(kind, &format!("{name}: cores"), cpu.as_secs_f64() / of_run);
+        results.add(kind, &format!("{name}: resident MiB"), after.resident_bytes as f64 / f64::from(1 << 20));
+    }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The systems that are compared, behind one face.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -64,7 +65,7 @@ impl System {
 
     /// User and system time of the servers so far. etcd and the S3 server are outside.
     pub(super) fn cpu(&self) -> Duration {
-        self.usages().iter().map(|usage| usage.cpu).sum()
+        self.usages().values().map(|usage| usage.cpu).sum()
     }
 
     /// Waits until the servers are done with what they do behind their clients' backs, within reason: a JVM and a
@@ -86,11 +87,11 @@ impl System {
     }
 
     pub(super) fn resident(&self) -> f64 {
-        self.usages().iter().map(|usage| usage.resident_bytes as f64).sum()
+        self.usages().values().map(|usage| usage.resident_bytes as f64).sum()
     }
 
     pub(super) fn peak_resident(&self) -> f64 {
-        self.usages().iter().map(|usage| usage.peak_resident_bytes as f64).sum()
+        self.usages().values().map(|usage| usage.peak_resident_bytes as f64).sum()
     }
 
     /// Where clients of etcd connect, where there is one.
@@ -109,12 +110,13 @@ impl System {
         }
     }
 
-    fn usages(&self) -> Vec<Usage> {
-        let of = |process: &process::Process| vec![process.usage()];
+    /// What each process uses. etcd and the S3 server are outside.
+    pub(super) fn usages(&self) -> BTreeMap<String, Usage> {
+        let of = |name: &str, process: &process::Process| BTreeMap::from([(name.to_owned(), process.usage())]);
         match self {
-            Self::Kafka(kafka) => of(&kafka.process),
-            Self::Standalone(standalone) => of(&standalone.process),
-            Self::Services(services, _) => services.usage().into_values().collect(),
+            Self::Kafka(kafka) => of("kafka", &kafka.process),
+            Self::Standalone(standalone) => of("standalone", &standalone.process),
+            Self::Services(services, _) => services.usage(),
         }
     }
 }
