@@ -18,6 +18,8 @@ pub struct Options {
     pub coordinators: usize,
     pub brokers: usize,
     pub gateways: usize,
+    /// Lines of TOML for the coordinators.
+    pub coordinator: String,
     /// Lines of TOML for the storage service.
     pub storage: String,
     /// Where the storage service keeps its log, when not under the cluster's directory.
@@ -32,6 +34,7 @@ impl Default for Options {
             coordinators: 1,
             brokers: 2,
             gateways: 2,
+            coordinator: String::new(),
             storage: String::new(),
             storage_dir: None,
             otlp_endpoint: None,
@@ -76,7 +79,7 @@ impl Services {
         let coordinators = format!("[{}]", urls.join(", "));
         for (index, listen) in listens.iter().enumerate() {
             let settings = [("listen", quoted(listen)), ("metadata", quoted(&metadata))];
-            cluster.add(binaries, "coordinator", index, &settings, "")?;
+            cluster.add(binaries, "coordinator", index, &settings, &options.coordinator)?;
         }
         let storage_dir = dir.join("storage-0").join("data").display().to_string();
         let storage_dir = quoted(options.storage_dir.as_ref().unwrap_or(&storage_dir));

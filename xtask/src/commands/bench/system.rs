@@ -38,7 +38,9 @@ impl System {
             Kind::Kafka => Self::Kafka(Kafka::start(dir)?),
             Kind::Standalone => Self::Standalone(Standalone::start(&binaries.join("tidemark"), dir)?),
             Kind::Services => {
-                let options = Options { brokers: 1, gateways: 1, ..Options::default() };
+                // Kafka is started without it too.
+                let coordinator = "group_initial_rebalance_delay_ms = 0\n".to_owned();
+                let options = Options { brokers: 1, gateways: 1, coordinator, ..Options::default() };
                 let began = Instant::now();
                 let services = Services::start(binaries, dir, &options)?;
                 Self::Services(Box::new(services), began.elapsed())
