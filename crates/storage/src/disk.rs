@@ -11,9 +11,13 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 pub use real::RealDisk;
+
+/// The bytes of files, in their order.
+pub type FilesRead = Box<dyn Iterator<Item = io::Result<Bytes>> + Send>;
 
 /// A directory tree that can make things durable.
 pub trait Disk: Debug + Send + Sync {
@@ -43,6 +47,12 @@ pub trait Disk: Debug + Send + Sync {
     /// is dropped, after the step under way.
     fn io_loop(&self, name: &str, step: Box<dyn FnMut() + Send>) -> io::Result<Box<dyn IoLoop>>;
 
+    /// Reads so many bytes from the beginning of each file, or as many as it has, one file after the other; where the disk
+    /// can, one file ahead of who takes them, and past its cache: they are read once.
+    fn read_in_turn(&self, files: Vec<(Arc<dyn DiskFile>, usize)>) -> FilesRead {
+        Box::new(files.into_iter().map(|(file, len)| file.read_once(len)))
+    }
+
     /// Runs work that blocks, away from the threads that serve requests.
     fn background(&self, work: Box<dyn FnOnce() + Send>);
 }
@@ -66,6 +76,9 @@ pub trait DiskFile: Debug + Send + Sync {
         bytes.truncate(filled + read.as_ref().map_or(0, |read| *read));
         read
     }
+
+    /// Reads the first `len` bytes, or as many as there are, which nobody will read again soon.
+    fn read_once(&self, len: usize) -> io::Result<Bytes>;
 
     /// Makes everything written so far durable. After an error nothing is known of what was not durable before.
     fn sync_data(&self) -> io::Result<()>;

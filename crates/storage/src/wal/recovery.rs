@@ -124,6 +124,8 @@ impl Survey {
 
         let mut next = Next { id: EntryId::default(), checksum: 0 };
         let mut files_left = live.iter().peekable();
+        let read = live.values().map(|(_, file)| (file.handle.clone(), file.size as usize)).collect();
+        let mut read = files.disk.read_in_turn(read);
         let mut recovered = None;
         while let Some((&sequence, (header, file))) = files_left.next() {
             if journal.is_some_and(|journal| journal != header.journal) {
@@ -133,8 +135,8 @@ impl Survey {
                 next.id.index = header.first_index;
                 next.checksum = header.previous_checksum;
             }
-            let bytes =
-                Bytes::from(read_up_to(&*file.handle, 0, file.size as usize).map_err(|cause| of_file(file, cause))?);
+            let bytes = read.next().unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
+            let bytes = bytes.map_err(|cause| of_file(file, cause))?;
             let scanned = scan(file, header, &bytes, &mut next, sink)?;
             match files_left.peek() {
                 Some((following, (header, later))) => {

@@ -5,10 +5,11 @@ use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use tidemark_model::Entropy;
 
 use super::{Fault, Operation, Seen, SimDisk, lock, worker};
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, read_up_to};
 
 /// The unit in which unsynced writes are kept or lost.
 const PAGE: usize = 4096;
@@ -130,6 +131,10 @@ impl DiskFile for SimFile {
             }
         }
         Ok(self.read(buffer, position))
+    }
+
+    fn read_once(&self, len: usize) -> io::Result<Bytes> {
+        Ok(read_up_to(self, 0, len)?.into())
     }
 
     fn sync_data(&self) -> io::Result<()> {
