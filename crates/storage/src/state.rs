@@ -59,6 +59,13 @@ pub struct SegmentState {
     pub live: u64,
 }
 
+impl SegmentState {
+    /// Whether it is worth while to write what is alive in it anew.
+    pub fn is_mostly_dead(&self) -> bool {
+        self.live.saturating_mul(2) < self.data
+    }
+}
+
 /// What an entry did that a leader has to act on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Effects {

@@ -81,6 +81,12 @@ impl Store {
         self.attempt(Request::Delete, &self.keys.checkpoints(), delete).await.map(drop)
     }
 
+    /// The index of a segment of this size.
+    pub(crate) async fn index_of(&self, name: SegmentName, size: u64) -> Result<SegmentIndex, StoreError> {
+        let key = self.keys.segment(name);
+        self.attempt(Request::Get, &key, SegmentIndex::read(&self.bucket, &key, size)).await
+    }
+
     pub(crate) async fn segment_index(&self, run: &TieredRun) -> Result<SegmentIndex, StoreError> {
         let read = SegmentIndex::read(&self.bucket, &run.object, run.object_size);
         self.attempt(Request::Get, &run.object, read).await

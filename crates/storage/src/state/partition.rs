@@ -75,6 +75,21 @@ impl PartitionState {
         })
     }
 
+    /// The runs, in rows between which there are folds.
+    pub fn rows(&self) -> impl Iterator<Item = &[Run]> {
+        let apart = |one: &Run, other: &Run| {
+            let next = self.folds.partition_point(|fold| fold.last_offset < one.last_offset);
+            self.folds.get(next).is_some_and(|fold| fold.last_offset < other.last_offset)
+        };
+        self.runs.chunk_by(move |one, other| !apart(one, other))
+    }
+
+    /// Whether nothing that is in the object store is behind these runs.
+    pub fn is_tail(&self, row: &[Run]) -> bool {
+        let last = row.last().map_or(i64::MAX, |run| run.last_offset);
+        self.last_piece().is_none_or(|piece| piece.last_offset() <= last)
+    }
+
     /// The last piece of what is in the object store.
     pub fn last_piece(&self) -> Option<Piece<'_>> {
         let (fold, run) = (self.folds.last().map(Piece::Fold), self.runs.last().map(Piece::Run));

@@ -4,6 +4,7 @@
 //! An index object lists runs of many partitions, so that folding costs few requests, and so that whole segments, which
 //! have runs of many partitions too, leave the manifest with them.
 
+mod dead;
 mod select;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use tidemark_model::{JournalId, TopicPartition};
 use tidemark_segment::index::{IndexObject, Section};
 use tidemark_segment::{SegmentName, StoreError};
+use tokio::time::Instant;
 
 use super::{TierError, Tiering};
 use crate::entry::{Children, Content, Entry, Fold, FoldEdit, FoldOpening, FoldPart, Listed};
@@ -32,19 +34,28 @@ pub(super) struct Folding {
     starts_moved: u64,
     /// Index objects that could not be read: what they list stays.
     unreadable: BTreeSet<SegmentName>,
+    /// Objects of which most is dead and nothing could be opened, with the bytes that were alive then.
+    left_alone: BTreeMap<SegmentName, u64>,
 }
 
 /// A fold some children of which nobody wants any more.
 struct ToOpen {
     partition: TopicPartition,
     fold: Fold,
-    /// Where the log starts; beyond all where the fold is of no partition.
-    log_start: i64,
+    until: Until,
+}
+
+/// Which children leave.
+enum Until {
+    /// All that have something below the log start, which is beyond all where the fold is of no partition.
+    Below(i64),
+    /// All up to the one that holds this offset.
+    Holding(i64),
 }
 
 impl Default for Folding {
     fn default() -> Self {
-        Self { look: true, starts_moved: 0, unreadable: BTreeSet::new() }
+        Self { look: true, starts_moved: 0, unreadable: BTreeSet::new(), left_alone: BTreeMap::new() }
     }
 }
 
@@ -82,6 +93,11 @@ impl Tiering {
         let long = self.long_run();
         let selected = groups(&self.journal.lock().state, self.policy.folds, long);
         if selected.is_empty() {
+            if let Some(to_open) = self.find_dead().await? {
+                self.open(to_open).await?;
+                self.merging.look(Instant::now());
+                return Ok(true);
+            }
             self.folding.look = false;
             return Ok(false);
         }
@@ -95,7 +111,7 @@ impl Tiering {
         let readable = |fold: &Fold| !self.folding.unreadable.contains(&fold.object);
         let closing = core.state.closing.iter().find(|(_, fold)| readable(fold));
         if let Some(((_, partition), fold)) = closing {
-            return Some(ToOpen { partition: *partition, fold: *fold, log_start: i64::MAX });
+            return Some(ToOpen { partition: *partition, fold: *fold, until: Until::Below(i64::MAX) });
         }
         if !self.folding.look {
             return None;
@@ -103,17 +119,20 @@ impl Tiering {
         core.state.partitions.iter().find_map(|(partition, state)| {
             let first =
                 state.folds.first().filter(|fold| fold.oldest.last_offset < state.log_start && readable(fold))?;
-            Some(ToOpen { partition: *partition, fold: *first, log_start: state.log_start })
+            Some(ToOpen { partition: *partition, fold: *first, until: Until::Below(state.log_start) })
         })
     }
 
-    /// Takes those children out of a fold of which all is below the log start, or, where these are folds, the beginning.
+    /// Takes the first children out of a fold.
     async fn open(&mut self, to_open: ToOpen) -> Result<(), TierError> {
-        let ToOpen { partition, fold, log_start } = to_open;
+        let ToOpen { partition, fold, until } = to_open;
         let left = left_in(&self.store, partition, &fold, i64::MIN).await?;
-        let count = match &left {
-            Children::Runs(runs) => runs.partition_point(|run| run.last_offset < log_start),
-            Children::Folds(folds) => folds.partition_point(|child| child.oldest.last_offset < log_start),
+        let count = match (&left, until) {
+            (Children::Runs(runs), Until::Below(log_start)) => runs.partition_point(|run| run.last_offset < log_start),
+            (Children::Folds(folds), Until::Below(log_start)) => {
+                folds.partition_point(|child| child.oldest.last_offset < log_start)
+            }
+            (left, Until::Holding(offset)) => dead::up_to(left, offset),
         };
         let (children, rest) = split(left, count.clamp(1, MAX_OPENED));
         let known = self.store.fold(partition, &fold).await?;
@@ -127,7 +146,7 @@ impl Tiering {
             rest: rest.oldest(),
         };
         self.journal.append_entry(Entry::FoldOpened(opening)).await?;
-        self.changed.get_or_insert_with(tokio::time::Instant::now);
+        self.changed.get_or_insert_with(Instant::now);
         metrics::fold_opened();
         Ok(())
     }

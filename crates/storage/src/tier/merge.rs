@@ -81,6 +81,11 @@ impl Merging {
         self.at = Some(self.at.map_or(at, |known| known.min(at)));
     }
 
+    /// Whether a segment can be read, as far as is known.
+    pub(super) fn reads(&self, name: SegmentName) -> bool {
+        !self.unreadable.contains(&name)
+    }
+
     pub(super) fn due(&self) -> Option<Instant> {
         self.at
     }

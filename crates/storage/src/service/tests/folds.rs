@@ -197,3 +197,32 @@ async fn an_index_object_that_is_damaged_is_said_and_stops_nothing() {
     until("tiering goes on", || service.journal().lock().untiered_bytes() == 0).await;
     assert!(service.tier_health().borrow().is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_mostly_dead_is_rewritten_though_what_lives_in_it_is_folded() {
+    let mut world = World::new(1);
+    folding(&mut world);
+    let service = world.start().await.unwrap();
+    for _ in 0..12 {
+        let both = [append(&service, at(0, 0), plain(200)), append(&service, at(1, 0), plain(1_500))];
+        for answer in both {
+            answer.await.unwrap();
+        }
+        until("it is tiered", || service.journal().lock().untiered_bytes() == 0).await;
+    }
+    runs(&service, at(0, 1), 0..1).await;
+    assert!(!service.journal().lock().state.partitions[&at(0, 0)].folds.is_empty());
+    let stored = async || -> u64 { world.bucket.list("").await.unwrap().iter().map(|object| object.size).sum() };
+    let before = stored().await;
+    assert!(before > 12 * 1_700, "{before}");
+    world.delete_topic(1);
+    tokio::time::sleep(Duration::from_secs(9_000)).await;
+    objects_are_right(&world, &service).await;
+    let state = service.journal().lock().state.clone();
+    let dead = state.segments.values().filter(|segment| segment.is_mostly_dead()).count();
+    assert_eq!(dead, 0, "{:#?}", state.segments);
+    let after = stored().await;
+    assert!(after < before / 2, "{after} of {before}");
+    assert_eq!(read_all(&world, &service, at(0, 0)).await.len(), 12);
+    assert!(state.partitions[&at(0, 0)].runs.len() <= 8);
+}

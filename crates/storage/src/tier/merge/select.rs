@@ -53,8 +53,12 @@ pub(super) fn windows(
         let (segment_bytes, segment_ms) = rolls(*at);
         let max_run = limits.object.min(segment_bytes);
         let readable = |run: &Run| !unreadable.contains(&run.segment);
-        if let Some(range) = window(&partition.runs, limits.run.min(max_run), max_run, segment_ms, readable) {
-            let window = Window { partition: *at, runs: partition.runs[range].to_vec() };
+        let of_row = |row: &[Run]| {
+            let range = window(row, limits.run.min(max_run), max_run, segment_ms, readable)?;
+            Some(row[range].to_vec())
+        };
+        if let Some(runs) = partition.rows().find_map(of_row) {
+            let window = Window { partition: *at, runs };
             bytes += window.bytes();
             found.push(window);
             if bytes > limits.object {
@@ -120,7 +124,7 @@ pub(super) fn mostly_dead(state: &State, limits: Limits, unreadable: &BTreeSet<S
     let dead: BTreeSet<SegmentName> = state
         .segments
         .iter()
-        .filter(|(name, segment)| segment.live * 2 < segment.data && !unreadable.contains(name))
+        .filter(|(name, segment)| segment.is_mostly_dead() && !unreadable.contains(name))
         .map(|(name, _)| *name)
         .collect();
     let mut found = Vec::new();

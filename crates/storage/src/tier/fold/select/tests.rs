@@ -84,4 +84,27 @@ fn the_longest_row_of_folds_becomes_one_of_the_next_level() {
     assert_eq!(found(vec![partition(&[1, 1, 1, 0, 0], &[])]), [(0, 2, 3)]);
     assert_eq!(found(vec![partition(&[2, 1, 1, 0, 0], &[])]), [(0, 1, 2)], "the newest of equal ones");
     assert_eq!(found(vec![partition(&[4, 3, 2, 1, 0], &[])]), [], "nothing goes with another");
+    // A run that was opened is where the third fold was.
+    let mut opened = partition(&[0; 7], &[100]);
+    let third = opened.folds.remove(2);
+    (opened.runs[0].first_offset, opened.runs[0].last_offset) = (third.first_offset, third.last_offset);
+    assert_eq!(found(vec![opened]), [(0, 1, 4)], "not over it");
+}
+
+#[test]
+fn a_row_that_was_opened_goes_back_by_itself_and_not_before_it_is_written_anew() {
+    // The fold is where the second run would be.
+    let mut opened = partition(&[0], &[100; 11]);
+    let second = opened.runs.remove(1);
+    (opened.folds[0].first_offset, opened.folds[0].last_offset) = (second.first_offset, second.last_offset);
+    assert_eq!(opened.rows().map(<[Run]>::len).collect::<Vec<_>>(), [1, 9]);
+    assert!(!opened.is_tail(&opened.runs[..1]) && opened.is_tail(&opened.runs[1..]));
+    let segment = opened.runs[0].segment;
+    let state = |live| {
+        let segments = [(segment, SegmentState { size: 200, data: 100, runs: 1, live })].into();
+        State { partitions: [(at(0), opened.clone())].into(), segments, ..State::default() }
+    };
+    let found = |live| groups(&state(live), LIMITS, 100).first().map(|group| group.children.len());
+    assert_eq!(found(100), Some(1));
+    assert_eq!(found(49), Some(7), "of the newest row, and not over the fold");
 }
