@@ -158,8 +158,10 @@ struct Context {
 
 #[derive(Default)]
 struct State {
-    /// What was delivered since the last commit: first and last offset.
+    /// What was delivered and is not written down: first and last offset.
     delivered: BTreeMap<i32, (i64, i64)>,
+    /// Where partitions are to be committed to: a commit that failed is made again, also when nothing more is delivered.
+    unsaved: BTreeMap<i32, i64>,
     /// Whose committed offsets are to be asked for.
     fresh: Vec<i32>,
 }
@@ -183,15 +185,20 @@ impl Context {
     /// What was delivered of some partitions and is not committed, after it is written down.
     fn unsaved(&self, of: impl Fn(i32) -> bool) -> Vec<(i32, i64)> {
         let mut state = self.state.lock().expect("no holder panics");
-        let mut offsets = Vec::new();
-        state.delivered.retain(|partition, (first, last)| {
+        let State { delivered, unsaved, .. } = &mut *state;
+        delivered.retain(|partition, (first, last)| {
             if of(*partition) {
                 self.log.write(What::Delivered { partition: *partition, first: *first, last: *last });
-                offsets.push((*partition, *last + 1));
+                unsaved.insert(*partition, *last + 1);
             }
             !of(*partition)
         });
-        offsets
+        unsaved.iter().filter(|(partition, _)| of(**partition)).map(|(at, offset)| (*at, *offset)).collect()
+    }
+
+    /// These are its own no more: what is not committed of them is for others to read again.
+    fn forget(&self, partitions: &[i32]) {
+        self.state.lock().expect("no holder panics").unsaved.retain(|partition, _| !partitions.contains(partition));
     }
 
     fn commit(&self, consumer: &BaseConsumer<Self>, offsets: Vec<(i32, i64)>) {
@@ -203,9 +210,13 @@ impl Context {
         for (partition, offset) in &offsets {
             list.add_partition_offset(&self.topic, *partition, Offset::Offset(*offset)).expect("a valid offset");
         }
-        self.log.write(What::Committing { id, offsets });
+        self.log.write(What::Committing { id, offsets: offsets.clone() });
         match consumer.commit(&list, CommitMode::Sync) {
-            Ok(()) => self.log.write(What::Committed { id }),
+            Ok(()) => {
+                self.log.write(What::Committed { id });
+                let mut state = self.state.lock().expect("no holder panics");
+                state.unsaved.retain(|partition, offset| !offsets.contains(&(*partition, *offset)));
+            }
             Err(error) => {
                 self.log.write(What::Uncertain { id });
                 eprintln!("commit {id}: {error}");
@@ -255,9 +266,11 @@ impl ConsumerContext for Context {
                 let partitions = partitions(list);
                 let offsets = self.unsaved(|partition| partitions.contains(&partition));
                 if consumer.assignment_lost() {
+                    self.forget(&partitions);
                     self.log.write(What::Lost(partitions));
                 } else {
                     self.commit(consumer, offsets);
+                    self.forget(&partitions);
                     self.log.write(What::Revoked(partitions));
                 }
             }
