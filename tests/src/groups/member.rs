@@ -117,8 +117,16 @@ fn settings(options: &Options) -> rdkafka::ClientConfig {
 }
 
 /// Writes down what it owns whenever that, or the generation, is another.
+///
+/// In the classic protocol a member has nothing in a generation before it is assigned that: what it keeps through a
+/// rebalance is of the generation before. A generation that died with its coordinator, before it was assigned anything,
+/// is followed by another one of the same number, in Kafka too.
 fn note_owned(consumer: &BaseConsumer<Context>, last: &mut (i32, Vec<i32>)) {
     let generation = generation(consumer);
+    let context = consumer.context();
+    if context.is_classic && context.state.lock().expect("no holder panics").assigned_in != generation {
+        return;
+    }
     let Ok(assignment) = consumer.assignment() else { return };
     let mut partitions: Vec<i32> = assignment.elements().iter().map(|element| element.partition()).collect();
     partitions.sort_unstable();
@@ -152,6 +160,7 @@ fn generation(consumer: &BaseConsumer<Context>) -> i32 {
 struct Context {
     log: Log,
     topic: String,
+    is_classic: bool,
     state: Mutex<State>,
     commits: AtomicU64,
 }
@@ -164,12 +173,15 @@ struct State {
     unsaved: BTreeMap<i32, i64>,
     /// Whose committed offsets are to be asked for.
     fresh: Vec<i32>,
+    /// The generation of its last assignment, which may have been of nothing.
+    assigned_in: i32,
 }
 
 impl Context {
     fn new(options: &Options) -> Self {
         let log = Log::create(&options.log, &options.name).expect("the history can be written");
-        Self { log, topic: options.topic.clone(), state: Mutex::default(), commits: AtomicU64::new(0) }
+        let (topic, is_classic) = (options.topic.clone(), options.protocol != Protocol::Consumer);
+        Self { log, topic, is_classic, state: Mutex::default(), commits: AtomicU64::new(0) }
     }
 
     fn deliver(&self, partition: i32, offset: i64) {
@@ -260,7 +272,9 @@ impl ConsumerContext for Context {
             Rebalance::Assign(list) => {
                 let partitions = partitions(list);
                 self.log.write(What::Assigned(partitions.clone()));
-                self.state.lock().expect("no holder panics").fresh.extend(partitions);
+                let mut state = self.state.lock().expect("no holder panics");
+                state.assigned_in = generation(consumer);
+                state.fresh.extend(partitions);
             }
             Rebalance::Revoke(list) => {
                 let partitions = partitions(list);
