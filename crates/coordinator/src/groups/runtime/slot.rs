@@ -137,7 +137,9 @@ impl Slot {
     }
 
     async fn next(&mut self) -> Input {
-        let deadline = self.wheel.next().map(|deadline| self.grace.map_or(deadline, |grace| deadline.max(grace)));
+        // While the slot is handed over nothing is done about deadlines, and those that are past are not waited for.
+        let next = self.wheel.next().filter(|_| !self.requests.is_closed());
+        let deadline = next.map(|deadline| self.grace.map_or(deadline, |grace| deadline.max(grace)));
         let due = deadline.into_iter().chain(self.answers.next_out_of_patience()).min();
         let lost = self.owned.lost();
         tokio::select! {

@@ -1,0 +1,194 @@
+//! What must hold of a group, whatever breaks, and is checked as things happen.
+//!
+//! - A partition has one owner in a generation, or at a member epoch.
+//! - Who is given a partition that another member still reads takes it from one that has lost it, and does not know it yet:
+//!   that one is never again told that all is well.
+//! - A committed offset that is fetched is one that somebody committed, and not below one that was acknowledged before the
+//!   question.
+//! - What was committed was delivered, so that whoever begins there leaves nothing out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use crate::trace::Trace;
+
+/// A group, with the topic that it reads. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Group {
+    pub name: Arc<str>,
+    pub trace: Trace,
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    partitions: BTreeMap<i32, Partition>,
+    /// By generation and partition.
+    owners: BTreeMap<(i32, i32), String>,
+    /// The last generation that somebody was in.
+    generation: i32,
+    /// The partitions that each member reads.
+    readers: BTreeMap<String, BTreeMap<i32, Reads>>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    /// Records are there up to this offset.
+    end: i64,
+    /// And were delivered up to this one.
+    delivered: i64,
+    /// Offsets of commits that were begun.
+    begun: BTreeSet<i64>,
+    /// The highest that was acknowledged.
+    acknowledged: i64,
+}
+
+#[derive(Debug, Default)]
+struct Reads {
+    /// Who was given the partition meanwhile, and when.
+    taken: Option<(String, Instant)>,
+}
+
+impl Group {
+    pub fn new(name: &str, trace: &Trace) -> Self {
+        Self { name: name.into(), trace: trace.clone(), inner: Arc::default() }
+    }
+
+    /// Records are written.
+    pub fn grow(&self, partition: i32, records: i64) {
+        self.inner().partitions.entry(partition).or_default().end += records;
+    }
+
+    pub fn end(&self, partition: i32) -> i64 {
+        self.inner().partitions.get(&partition).map_or(0, |partition| partition.end)
+    }
+
+    pub fn partitions(&self) -> Vec<i32> {
+        self.inner().partitions.keys().copied().collect()
+    }
+
+    pub fn generation(&self) -> i32 {
+        self.inner().generation
+    }
+
+    /// Whether every partition is read by somebody.
+    pub fn is_read(&self) -> bool {
+        let inner = self.inner();
+        inner.partitions.keys().all(|partition| inner.readers.values().any(|reads| reads.contains_key(partition)))
+    }
+
+    /// All that a member owns in a generation, or at an epoch. It reads it from now on.
+    pub fn owns(&self, member: &str, generation: i32, partitions: &BTreeSet<i32>) {
+        self.trace.note(format_args!("{}/{member}: owns {partitions:?} in {generation}", self.name));
+        self.trace.count("assignments");
+        let mut inner = self.inner();
+        inner.generation = inner.generation.max(generation);
+        for partition in partitions {
+            let owner = inner.owners.entry((generation, *partition)).or_insert_with(|| member.to_owned());
+            if owner != member {
+                let wrong = format!("{member} and {owner} both own partition {partition} in {generation}");
+                drop(inner);
+                return self.wrong(&wrong);
+            }
+            for (other, reads) in &mut inner.readers {
+                if other != member
+                    && let Some(reads) = reads.get_mut(partition)
+                {
+                    self.trace.count("partitions taken from who has not heard of it");
+                    reads.taken.get_or_insert_with(|| (member.to_owned(), Instant::now()));
+                }
+            }
+            inner.readers.entry(member.to_owned()).or_default().entry(*partition).or_default();
+        }
+    }
+
+    /// It reads these no more.
+    pub fn gives_back(&self, member: &str, partitions: &BTreeSet<i32>) {
+        if let Some(reads) = self.inner().readers.get_mut(member) {
+            reads.retain(|partition, _| !partitions.contains(partition));
+        }
+    }
+
+    /// It reads nothing any more.
+    pub fn stops(&self, member: &str) {
+        self.inner().readers.remove(member);
+    }
+
+    /// A member has been told that it is one, by the answer to a request that it sent `since` then.
+    pub fn is_well(&self, member: &str, since: Instant) {
+        let mut wrong = None;
+        if let Some(reads) = self.inner().readers.get(member) {
+            for (partition, reads) in reads {
+                if let Some((other, at)) = &reads.taken
+                    && *at < since
+                {
+                    wrong = Some(format!("partition {partition} is {other}'s, and {member} is told that all is well"));
+                }
+            }
+        }
+        if let Some(wrong) = wrong {
+            self.wrong(&wrong);
+        }
+    }
+
+    /// A member is given records.
+    pub fn delivered(&self, partition: i32, from: i64, to: i64) {
+        let mut inner = self.inner();
+        let known = inner.partitions.entry(partition).or_default();
+        let gap = from > known.delivered;
+        let delivered = known.delivered;
+        known.delivered = known.delivered.max(to);
+        drop(inner);
+        if gap {
+            self.wrong(&format!("partition {partition} is read from {from}, and delivered to {delivered} only"));
+        }
+    }
+
+    pub fn committing(&self, offsets: &BTreeMap<i32, i64>) {
+        let mut inner = self.inner();
+        for (partition, offset) in offsets {
+            inner.partitions.entry(*partition).or_default().begun.insert(*offset);
+        }
+    }
+
+    pub fn committed(&self, partition: i32, offset: i64) {
+        self.trace.count("commits acknowledged");
+        let mut inner = self.inner();
+        let known = inner.partitions.entry(partition).or_default();
+        known.acknowledged = known.acknowledged.max(offset);
+    }
+
+    /// What a fetch that begins now must find at least.
+    pub fn floor(&self, partition: i32) -> i64 {
+        self.inner().partitions.get(&partition).map_or(0, |partition| partition.acknowledged)
+    }
+
+    /// An offset was fetched, when no less than `floor` was acknowledged.
+    pub fn fetched(&self, who: &str, partition: i32, floor: i64, offset: Option<i64>) {
+        self.trace.note(format_args!("{}/{who}: partition {partition} is committed to {offset:?}", self.name));
+        self.trace.count("committed offsets fetched");
+        let inner = self.inner();
+        let known = inner.partitions.get(&partition);
+        let begun = offset.is_none_or(|offset| known.is_some_and(|known| known.begun.contains(&offset)));
+        let delivered = known.map_or(0, |known| known.delivered);
+        drop(inner);
+        let at = offset.unwrap_or(0);
+        if at < floor {
+            self.wrong(&format!("{who} is told {offset:?} of partition {partition}, where {floor} was acknowledged"));
+        } else if !begun {
+            self.wrong(&format!("{who} is told {offset:?} of partition {partition}, which nobody has committed"));
+        } else if at > delivered {
+            self.wrong(&format!("partition {partition} is committed to {at} and delivered to {delivered}"));
+        }
+    }
+
+    pub fn wrong(&self, what: &str) {
+        self.trace.wrong(format!("group {}: {what}", self.name));
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

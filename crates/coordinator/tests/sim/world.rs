@@ -1,0 +1,188 @@
+//! The groups of a run and their members, who come and go.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tidemark_model::coordinator::{NewTopic, OpenJournal, TopicRef};
+use tidemark_model::{Coordinator as _, NodeId, TopicId};
+use tokio::time::sleep;
+
+use crate::chance::Chance;
+use crate::classic::Classic;
+use crate::consumer::Consumer;
+use crate::coordinators::Coordinators;
+use crate::gateway::Gateway;
+use crate::loner::Loner;
+use crate::member::Reader;
+use crate::model::Group;
+use crate::process::Process;
+use crate::trace::Trace;
+
+/// Partitions of a topic in the beginning, and at most.
+const PARTITIONS: i32 = 4;
+const MOST_PARTITIONS: i32 = 10;
+/// Members of a group at most.
+const MOST_MEMBERS: usize = 4;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Eager,
+    Incremental,
+    Consumer,
+    /// A consumer that is no member of its group.
+    Alone,
+}
+
+pub struct World {
+    pub trace: Trace,
+    pub chance: Chance,
+    pub coordinators: Arc<Coordinators>,
+    pub gateway: Arc<Gateway>,
+    pub crews: Vec<Crew>,
+    seed: u64,
+}
+
+/// A group and its members.
+pub struct Crew {
+    pub kind: Kind,
+    pub group: Group,
+    topic: TopicId,
+    members: Mutex<Members>,
+}
+
+#[derive(Default)]
+struct Members {
+    count: u64,
+    running: BTreeMap<String, Arc<Member>>,
+}
+
+/// A member's process.
+#[derive(Default)]
+pub struct Member {
+    pub process: Arc<Process>,
+    leaves: AtomicBool,
+}
+
+impl World {
+    /// Creates the topics, each of which one group reads. Its coordinators are there already.
+    pub async fn new(seed: u64, coordinators: Arc<Coordinators>) -> Result<Arc<Self>, String> {
+        let (trace, chance) = (coordinators.trace.clone(), Chance::of(seed, 1));
+        let gateway = Gateway::start(&coordinators, seed);
+        let first = coordinators.alive().swap_remove(0);
+        first.service.ready().await;
+        let open = OpenJournal { node: NodeId(1), wal_incarnation: 1, logs: vec![1], succeeds: None };
+        first.service.open_journal(open).await.map_err(|error| error.to_string())?;
+        let mut crews = Vec::new();
+        let kinds = [("eager", Kind::Eager), ("incremental", Kind::Incremental), ("consumer", Kind::Consumer)];
+        for (name, kind) in kinds.into_iter().chain([("alone", Kind::Alone)]) {
+            let configs = BTreeMap::new();
+            let topic = NewTopic { name: name.to_owned(), partitions: PARTITIONS, replication_factor: -1, configs };
+            let created = first.service.create_topics(vec![topic], false).await.remove(0);
+            let topic = created.map_err(|error| error.to_string())?.topic.id;
+            let (group, members) = (Group::new(name, &trace), Mutex::default());
+            crews.push(Crew { kind, group, topic, members });
+        }
+        gateway.until(|state| crews_known(state, &["eager", "incremental", "consumer", "alone"])).await;
+        Ok(Arc::new(Self { trace, chance, coordinators, gateway, crews, seed }))
+    }
+
+    /// Records come, for as long as they are asked for.
+    pub async fn write(&self) {
+        loop {
+            for crew in &self.crews {
+                for partition in 0..self.gateway.partitions(&crew.group.name) {
+                    crew.group.grow(partition, self.chance.below(4) as i64);
+                }
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// A member comes. Returns whether there was room for it.
+    pub fn join(self: &Arc<Self>, crew: &Crew) -> bool {
+        let mut members = crew.members();
+        let most = if crew.kind == Kind::Alone { 1 } else { MOST_MEMBERS };
+        if members.running.len() >= most {
+            return false;
+        }
+        members.count += 1;
+        let name = format!("m{}", members.count);
+        let member = Arc::<Member>::default();
+        self.trace.note(format_args!("{}/{name} comes", crew.group.name));
+        let part = 100_000 + 1_000 * crew.kind as u64 + members.count;
+        let chance = Chance::of(self.seed, part);
+        let (gateway, group) = (&self.gateway, &crew.group);
+        let reader = Reader::new(gateway, &member.process, group, crew.topic, chance, name.clone());
+        members.running.insert(name.clone(), Arc::clone(&member));
+        let (world, kind, group, count) = (Arc::clone(self), crew.kind, crew.group.clone(), members.count as i32);
+        tokio::spawn(async move {
+            let leaving = || member.leaves.load(Ordering::Relaxed);
+            let life = async {
+                match kind {
+                    Kind::Eager => Classic::new(reader, false).run(leaving).await,
+                    Kind::Incremental => Classic::new(reader, true).run(leaving).await,
+                    Kind::Consumer => Consumer::new(reader).run(leaving).await,
+                    Kind::Alone => Loner::new(reader, count).run(leaving).await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = member.process.dead.cancelled() => {}
+                () = life => member.process.kill(),
+            }
+            group.stops(&name);
+            if let Some(crew) = world.crews.iter().find(|crew| crew.kind == kind) {
+                crew.members().running.remove(&name);
+            }
+        });
+        true
+    }
+
+    /// A topic gets more partitions, if nothing prevents it now.
+    pub async fn grow(&self, crew: &Crew) {
+        let now = self.gateway.partitions(&crew.group.name);
+        let mut alive = self.coordinators.alive();
+        alive.retain(|life| !life.process.is_paused());
+        if now == 0 || now >= MOST_PARTITIONS || alive.is_empty() {
+            return;
+        }
+        let life = alive.swap_remove(self.chance.below(alive.len() as u64) as usize);
+        let grown = life.service.create_partitions(TopicRef::Id(crew.topic), now + 1, false);
+        match tokio::time::timeout(Duration::from_secs(1), grown).await {
+            Ok(Ok(_)) => {
+                self.trace.count("partitions added");
+                self.trace.note(format_args!("{} has {} partitions", crew.group.name, now + 1));
+            }
+            Ok(Err(error)) => self.trace.note(format_args!("{} does not grow: {error}", crew.group.name)),
+            Err(_) => self.trace.note(format_args!("{} may have grown", crew.group.name)),
+        }
+    }
+}
+
+impl Crew {
+    /// The members that run and are not paused, by name.
+    pub fn active(&self) -> Vec<Arc<Member>> {
+        let members = self.members();
+        members.running.values().filter(|member| !member.process.is_paused()).cloned().collect()
+    }
+
+    pub fn all(&self) -> Vec<Arc<Member>> {
+        self.members().running.values().cloned().collect()
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Member {
+    pub fn leave(&self) {
+        self.leaves.store(true, Ordering::Relaxed);
+    }
+}
+
+fn crews_known(state: &tidemark_model::ClusterState, names: &[&str]) -> bool {
+    names.iter().all(|name| state.topic_named(name).is_some())
+}
