@@ -16,17 +16,20 @@ use crate::store::{Changes, Entry, Event, Snapshot};
 /// Changes that are kept for followers to resume after. One who missed more gets a snapshot, which is bounded too.
 const MAX_HISTORY: usize = 4_096;
 
-/// All changes of one revision.
+/// All changes of one revision, or what differs between two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Delta {
     pub(crate) revision: u64,
+    /// The older revision of the two. What was undone after it is not in the difference, so that this is nothing for a
+    /// follower at a revision between them: it may have seen what was undone.
+    pub(crate) differs_from: Option<u64>,
     pub(crate) upserts: Vec<Record>,
     pub(crate) removals: Vec<RecordKey>,
 }
 
 impl Delta {
     pub(crate) fn to_update(&self) -> ClusterUpdate {
-        let Self { revision, upserts, removals } = self.clone();
+        let Self { revision, differs_from: _, upserts, removals } = self.clone();
         ClusterUpdate::Delta { revision, upserts, removals }
     }
 }
@@ -133,6 +136,10 @@ impl State {
             return Next::TooOld;
         }
         let from = inner.history.partition_point(|delta| delta.revision <= revision);
+        let next = inner.history.get(from);
+        if next.and_then(|next| next.differs_from).is_some_and(|older| older < revision) {
+            return Next::TooOld;
+        }
         let deltas: Vec<Arc<Delta>> = inner.history.range(from..).cloned().collect();
         if deltas.is_empty() { Next::Nothing } else { Next::Deltas(deltas) }
     }
@@ -153,14 +160,16 @@ impl State {
         if first {
             inner.base = snapshot.revision;
         }
-        inner.apply(Delta { revision: snapshot.revision, upserts, removals }, !first);
+        let (revision, differs_from) = (snapshot.revision, Some(inner.cluster.revision));
+        inner.apply(Delta { revision, differs_from, upserts, removals }, !first);
         drop(inner);
         self.publish();
     }
 
     /// Applies the changes of one revision.
     pub(crate) fn apply(&self, changes: &Changes) {
-        let mut delta = Delta { revision: changes.revision, upserts: Vec::new(), removals: Vec::new() };
+        let (revision, upserts, removals) = (changes.revision, Vec::new(), Vec::new());
+        let mut delta = Delta { revision, differs_from: None, upserts, removals };
         for event in &changes.events {
             match event {
                 Event::Put(entry) => delta.upserts.extend(self.record(entry)),

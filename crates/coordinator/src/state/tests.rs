@@ -88,10 +88,14 @@ fn a_state_that_was_read_again_reaches_followers_as_one_delta() {
     state.replace("c", &Snapshot { revision: 20, entries });
     let expected = Delta {
         revision: 20,
+        differs_from: Some(5),
         upserts: vec![Record::Topic(changed), Record::Topic(new)],
         removals: vec![RecordKey::Topic(gone.id)],
     };
     assert_eq!(deltas(&state, 5), [Arc::new(expected)]);
+    // It may have seen a topic that came and went.
+    assert!(matches!(state.after(12), Next::TooOld));
+    assert!(matches!(state.after(20), Next::Nothing));
     state.replace("c", &Snapshot { revision: 19, entries: vec![] });
     assert_eq!(state.cluster().topics().count(), 3, "an older snapshot changes nothing");
 }

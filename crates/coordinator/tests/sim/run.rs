@@ -336,6 +336,7 @@ async fn calm(world: &Arc<World>) -> Checked {
                 break;
             }
             if began.elapsed() > CLOSING {
+                world.note_store().await;
                 return Err(format!("{} has committed {committed:?}, not {wanted:?}", crew.group.name));
             }
             sleep(Duration::from_millis(500)).await;

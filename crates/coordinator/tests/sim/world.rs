@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tidemark_coordinator::store::MetadataStore as _;
 use tidemark_model::coordinator::{NewTopic, OpenJournal, TopicRef};
 use tidemark_model::{Coordinator as _, NodeId, TopicId};
 use tokio::time::sleep;
@@ -138,6 +139,21 @@ impl World {
             }
         });
         true
+    }
+
+    /// Writes down who is registered in the store and who owns the slots, where that may tell what is wrong.
+    pub async fn note_store(&self) {
+        let Ok(stored) = self.coordinators.store.range("/").await else { return };
+        self.trace.note(format_args!("gateway at {}, store at {}", self.gateway.state().revision, stored.revision));
+        for record in self.gateway.state().records() {
+            self.trace.note(format_args!("gateway: {record:?}"));
+        }
+        for entry in stored.entries {
+            if entry.key.contains("/nodes/") || entry.key.contains("/slots/") {
+                let value = String::from_utf8_lossy(&entry.value);
+                self.trace.note(format_args!("{} {} {:?} {value}", entry.key, entry.revision, entry.lease));
+            }
+        }
     }
 
     /// A topic gets more partitions, if nothing prevents it now.

@@ -105,6 +105,10 @@ impl Classic {
             group.static_members.extend(member.instance_id.clone().map(|instance_id| (instance_id, id.clone())));
         }
         group.subscribed = group.subscribed_topics();
+        if group.members.len() > scope.settings.max_size {
+            // The bound is another one now. Who comes again in time stays, as in Kafka; nobody waits for an answer yet.
+            group.prepare_rebalance(scope, &mut Out::default());
+        }
         Ok(group)
     }
 }

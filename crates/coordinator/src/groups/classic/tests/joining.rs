@@ -4,7 +4,7 @@ use tidemark_model::GroupError;
 use tidemark_model::group::{GroupAnswer, GroupRequest, Join};
 
 use super::{again, join, joins, kit, stable, static_join};
-use crate::groups::kit::{Kit, ms, protocol};
+use crate::groups::kit::{Kit, heartbeat, ms, protocol};
 
 #[test]
 fn the_first_member_leads_alone() {
@@ -184,6 +184,21 @@ fn a_full_group_takes_nobody() {
     let second = joins(&mut kit, again(&joined[1].member_id));
     assert_eq!(kit.refused(second), GroupError::GroupMaxSizeReached);
     assert_eq!((kit.joined(first).members.len(), kit.joined(newcomer).generation), (2, 2));
+}
+
+#[test]
+fn a_group_that_is_loaded_with_too_many_members_keeps_those_who_come_first() {
+    let (mut kit, joined) = stable(3);
+    kit.settings.max_size = 2;
+    kit.reload();
+    assert_eq!(kit.state(), "PreparingRebalance");
+    let told = kit.call(heartbeat(&joined[2].member_id, joined[2].generation));
+    assert_eq!(kit.refused(told), GroupError::RebalanceInProgress);
+    let tickets: Vec<_> = joined.iter().rev().map(|joined| joins(&mut kit, again(&joined.member_id))).collect();
+    assert_eq!(kit.refused(tickets[2]), GroupError::GroupMaxSizeReached);
+    kit.advance(ms(60_000));
+    let generations = [tickets[0], tickets[1]].map(|ticket| kit.joined(ticket).generation);
+    assert_eq!(generations, [2, 2]);
 }
 
 #[test]
