@@ -32,7 +32,7 @@ enum Command {
     Bench(commands::bench::Args),
     /// What must hold while things break, for as long as one likes.
     Chaos(commands::chaos::Args),
-    /// Seeded simulations of the storage service, or the bugs they have to catch.
+    /// Seeded simulations of the storage service or of consumer groups, or the bugs they have to catch.
     Sim(commands::sim::Args),
     /// Clients in other languages, each with its defaults.
     Conformance(commands::conformance::Args),

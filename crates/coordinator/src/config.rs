@@ -54,6 +54,11 @@ pub struct Config {
     pub group_initial_rebalance_delay_ms: u64,
     /// Kafka's `group.max.size`: the most members of a group of the classic protocol.
     pub group_max_size: u32,
+    /// Kafka's `group.consumer.session.timeout.ms`: how long a member of a group of KIP-848 may be silent, where nothing is
+    /// set on the group.
+    pub group_consumer_session_timeout_ms: u64,
+    /// Kafka's `group.consumer.heartbeat.interval.ms`: how often such a member is told to be heard.
+    pub group_consumer_heartbeat_interval_ms: u64,
     /// Kafka's `offset.metadata.max.bytes`: the longest metadata of a committed offset.
     pub offset_metadata_max_bytes: u32,
     /// Kafka's `offsets.retention.minutes`: how long offsets are kept that nobody uses.
@@ -79,6 +84,8 @@ impl Default for Config {
             group_max_session_timeout_ms: settings.groups.max_session_timeout.as_millis() as u64,
             group_initial_rebalance_delay_ms: settings.groups.initial_rebalance_delay.as_millis() as u64,
             group_max_size: settings.groups.max_size as u32,
+            group_consumer_session_timeout_ms: settings.groups.consumer_session_timeout.as_millis() as u64,
+            group_consumer_heartbeat_interval_ms: settings.groups.consumer_heartbeat_interval.as_millis() as u64,
             offset_metadata_max_bytes: settings.groups.offset_metadata_max_bytes as u32,
             offsets_retention_minutes: settings.groups.offsets_retention.as_secs() / 60,
             telemetry: Telemetry::default(),
@@ -191,6 +198,8 @@ impl Settings {
             ("group.max.session.timeout.ms", groups.max_session_timeout.as_millis().to_string()),
             ("group.initial.rebalance.delay.ms", groups.initial_rebalance_delay.as_millis().to_string()),
             ("group.max.size", groups.max_size.to_string()),
+            ("group.consumer.session.timeout.ms", groups.consumer_session_timeout.as_millis().to_string()),
+            ("group.consumer.heartbeat.interval.ms", groups.consumer_heartbeat_interval.as_millis().to_string()),
             ("offset.metadata.max.bytes", groups.offset_metadata_max_bytes.to_string()),
             ("offsets.retention.minutes", (groups.offsets_retention.as_secs() / 60).to_string()),
         ];
@@ -219,6 +228,12 @@ impl Config {
     }
 
     fn group_settings(&self) -> GroupSettings {
+        let defaults = GroupSettings::default();
+        let session = Duration::from_millis(self.group_consumer_session_timeout_ms.max(1));
+        let heartbeat = Duration::from_millis(self.group_consumer_heartbeat_interval_ms.max(1));
+        // What an operator sets for all groups may be set on one.
+        let including =
+            |bounds: RangeInclusive<Duration>, set: Duration| set.min(*bounds.start())..=set.max(*bounds.end());
         GroupSettings {
             min_session_timeout: Duration::from_millis(self.group_min_session_timeout_ms),
             max_session_timeout: Duration::from_millis(self.group_max_session_timeout_ms),
@@ -226,7 +241,14 @@ impl Config {
             max_size: self.group_max_size.max(1) as usize,
             offset_metadata_max_bytes: self.offset_metadata_max_bytes.min(MAX_OFFSET_METADATA) as usize,
             offsets_retention: Duration::from_secs(self.offsets_retention_minutes.saturating_mul(60)),
-            ..GroupSettings::default()
+            consumer_session_timeout: session,
+            consumer_session_timeout_bounds: including(defaults.consumer_session_timeout_bounds.clone(), session),
+            consumer_heartbeat_interval: heartbeat,
+            consumer_heartbeat_interval_bounds: including(
+                defaults.consumer_heartbeat_interval_bounds.clone(),
+                heartbeat,
+            ),
+            ..defaults
         }
     }
 }

@@ -7,14 +7,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use tidemark_tests::groups::chaos::{Plan, run};
+use tidemark_tests::groups::chaos::{Plan, Random, run};
 use tidemark_tests::groups::member::Protocol;
 use tidemark_tests::target::binaries;
 use xtask::cluster::{Kafka, Options, Services, Standalone};
 
-/// Between two kills of a coordinator, and until a killed one is started again.
-const BETWEEN_KILLS: Duration = Duration::from_secs(5);
+/// From the start of a coordinator to the next kill, in milliseconds. Each move of a group begins its session timers anew,
+/// so that a dead member is missed between the kills that are further apart than its session.
+const BETWEEN_KILLS: std::ops::Range<u64> = 1_000..12_000;
+/// Until a killed one is started again.
 const AWAY: Duration = Duration::from_secs(2);
+
+/// A member of KIP-848 that is dead is missed as soon as one of the classic protocol.
+const COORDINATOR: &str = "group_consumer_session_timeout_ms = 6000\ngroup_consumer_heartbeat_interval_ms = 1000\n";
 
 #[derive(Debug, Parser)]
 struct Cli {
@@ -66,11 +71,12 @@ fn main() -> Result<()> {
             run(&plan(&standalone.bootstrap)?, |_| None)
         }
         On::Services => {
-            let options = Options { coordinators: cli.coordinators, ..Options::default() };
+            let coordinator = COORDINATOR.to_owned();
+            let options = Options { coordinators: cli.coordinators, coordinator, ..Options::default() };
             let services = Services::start(&binaries()?, &dir.path().join("services"), &options)?;
             let bootstrap = services.bootstrap.clone();
-            let mut killer =
-                Killer { services, coordinators: cli.coordinators, killed: 0, away: None, due: Instant::now() };
+            let (random, due) = (Random(seed), Instant::now());
+            let mut killer = Killer { services, random, coordinators: cli.coordinators, killed: 0, away: None, due };
             run(&plan(&bootstrap)?, |peace| killer.tick(peace)).inspect_err(|_| eprintln!("{}", killer.services.logs()))
         }
     };
@@ -85,6 +91,7 @@ fn main() -> Result<()> {
 /// Kills coordinators by turns.
 struct Killer {
     services: Services,
+    random: Random,
     coordinators: usize,
     killed: usize,
     away: Option<(String, Instant)>,
@@ -99,7 +106,7 @@ impl Killer {
                 return None;
             }
             self.services.start_unready(&name).unwrap_or_else(|error| panic!("{error:#}"));
-            self.due = Instant::now() + BETWEEN_KILLS;
+            self.due = Instant::now() + self.random.within(&BETWEEN_KILLS);
             return None;
         }
         if peace || Instant::now() < self.due {

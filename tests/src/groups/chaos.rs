@@ -32,7 +32,8 @@ const BETWEEN: std::ops::Range<u64> = 300..1500;
 /// How long a member is paused: beyond the session timeout of the classic protocol, or not.
 const PAUSE: std::ops::Range<u64> = 500..15_000;
 
-/// How long a group may take to read all that is left. A member of KIP-848 that was killed is missed after 45 s.
+/// How long a group may take to read all that is left. A member of KIP-848 that was killed is missed after 45 s, where that
+/// is not configured.
 const CATCH_UP: Duration = Duration::from_secs(180);
 
 const TICK: Duration = Duration::from_millis(50);
@@ -191,7 +192,6 @@ impl Group {
                 eprintln!("{}: committed {committed:?}, not {ends:?}", self.name);
                 break;
             }
-            // Each move of a group begins its session timers anew, so a dead member of KIP-848 is missed only in peace.
             meanwhile(true);
             std::thread::sleep(TICK);
         }

@@ -65,7 +65,7 @@ pub fn run(options: &Options) -> Result<()> {
     let context = Context { log: Log::create(&options.log, &options.name)?, ..Context::new(options) };
     let consumer: BaseConsumer<Context> = settings(options).create_with_context(context)?;
     consumer.subscribe(&[&options.topic])?;
-    let mut due = Instant::now();
+    let (mut due, mut looked) = (Instant::now(), Instant::now());
     let mut owns = (0, Vec::new());
     while !leaving.load(Ordering::Relaxed) {
         match consumer.poll(LOOK) {
@@ -79,7 +79,11 @@ pub fn run(options: &Options) -> Result<()> {
             let all = consumer.context().unsaved(|_| true);
             consumer.context().commit(&consumer, all);
         }
-        note_owned(&consumer, &mut owns);
+        // Not with each message: it asks a thread of the library, which is slow beside a message.
+        if consumer.context().rebalanced.swap(false, Ordering::Relaxed) || looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            note_owned(&consumer, &mut owns);
+        }
     }
     let all = consumer.context().unsaved(|_| true);
     consumer.context().commit(&consumer, all);
@@ -163,6 +167,8 @@ struct Context {
     is_classic: bool,
     state: Mutex<State>,
     commits: AtomicU64,
+    /// What it owns is no longer what it was.
+    rebalanced: AtomicBool,
 }
 
 #[derive(Default)]
@@ -181,7 +187,8 @@ impl Context {
     fn new(options: &Options) -> Self {
         let log = Log::create(&options.log, &options.name).expect("the history can be written");
         let (topic, is_classic) = (options.topic.clone(), options.protocol != Protocol::Consumer);
-        Self { log, topic, is_classic, state: Mutex::default(), commits: AtomicU64::new(0) }
+        let (state, commits, rebalanced) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
+        Self { log, topic, is_classic, state, commits, rebalanced }
     }
 
     fn deliver(&self, partition: i32, offset: i64) {
@@ -265,6 +272,7 @@ impl ClientContext for Context {}
 
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        self.rebalanced.store(true, Ordering::Relaxed);
         let partitions = |list: &TopicPartitionList| -> Vec<i32> {
             list.elements().iter().map(|element| element.partition()).collect()
         };

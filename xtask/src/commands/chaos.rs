@@ -1,6 +1,8 @@
 //! `cargo xtask chaos`
 
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Result;
 use xtask::sh;
@@ -86,6 +88,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     sh::step("chaos");
     sh::run(&mut chaos)
+}
+
+/// Groups of all protocols on the four services with three coordinators, from the binaries in `binaries`.
+pub(crate) fn on_services(binaries: &Path, time: Duration) -> Result<()> {
+    let mut chaos = Command::new(binaries.join("group-chaos"));
+    chaos.env("TIDEMARK_ETCD_BIN", etcd::binary()?).env("TIDEMARK_VERSITYGW_BIN", versitygw::binary()?);
+    chaos.env("TIDEMARK_E2E_BIN_DIR", binaries).args(["--on", "services"]);
+    sh::run(chaos.args(["--seconds", &time.as_secs().to_string()]))
 }
 
 fn run_crash(args: &Crash) -> Result<()> {

@@ -1,12 +1,17 @@
 //! `cargo xtask integration`
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use xtask::sh;
 use xtask::tools::{etcd, versitygw};
 
+use super::chaos;
 use super::test::need_build_tools;
+
+/// How long groups are disturbed. `cargo xtask chaos groups` does so for as long as one likes.
+const CHAOS: Duration = Duration::from_secs(75);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -43,7 +48,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     sh::step("the same services while things are killed and away");
     // One at a time: each has a cluster of its own, and two cores to run it on.
     let faults = test("faults", &["--ignored", "--test-threads=1"]);
-    let result = suite.and(groups).and(faults);
+    sh::step("consumer groups while coordinators are killed");
+    let chaos = if args.rest.is_empty() { chaos::on_services(&binaries, CHAOS) } else { Ok(()) };
+    let result = suite.and(groups).and(faults).and(chaos);
     if result.is_err() {
         print_logs(dir.path());
     }

@@ -1,0 +1,113 @@
+//! Bugs of the coordinator, as far as consumer groups would suffer from them.
+
+use super::{Edit, Mutant};
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "a commit answered before the store has it",
+        edits: &[Edit {
+            file: "groups/runtime/hosted.rs",
+            find: "        if needs <= self.stored {\n            return Some(outcome);",
+            replace: "        if needs <= self.stored || needs > 0 {\n            return Some(outcome);",
+        }],
+    },
+    Mutant {
+        name: "what is read out not confirmed",
+        edits: &[Edit {
+            file: "groups/runtime/slot.rs",
+            find: "                let confirmed = tokio::time::timeout(STORE_PATIENCE, confirmed).await;\n",
+            replace: "                drop(confirmed);\n                let confirmed: Result<_, tokio::time::error::Elapsed> = Ok(Ok(()));\n",
+        }],
+    },
+    Mutant {
+        name: "writes not fenced by the slot's record",
+        edits: &[Edit {
+            file: "slots/queue.rs",
+            find: "            flight.txn.conditions.push(Condition::Unchanged(key.clone(), lane.revision));\n",
+            replace: "            let _ = |lane: &Lane| Condition::Unchanged(key.clone(), lane.revision);\n",
+        }],
+    },
+    Mutant {
+        name: "a transaction of unknown outcome tried again without making the first one void",
+        edits: &[Edit {
+            file: "slots/queue.rs",
+            find: "Outcome::Unknown => (lane.doubted, lane.fence) = (true, true),",
+            replace: "Outcome::Unknown => (lane.doubted, lane.fence) = (true, false),",
+        }],
+    },
+    Mutant {
+        name: "two transactions of a slot at a time",
+        edits: &[Edit {
+            file: "slots/queue.rs",
+            find: "            lane.busy = true;\n",
+            replace: "            lane.busy = false;\n",
+        }],
+    },
+    Mutant {
+        name: "a partition given to a member before another has given it back",
+        edits: &[Edit {
+            file: "groups/consumer.rs",
+            find: "self.owners.get(&TopicPartition::new(topic, partition)).is_none_or(|owner| **owner == *member)",
+            replace: "self.owners.get(&TopicPartition::new(topic, partition)).is_none_or(|owner| !member.is_empty() || **owner == *member)",
+        }],
+    },
+    Mutant {
+        name: "a member taken for having given back what it still reads",
+        edits: &[Edit {
+            file: "groups/consumer/reconcile.rs",
+            find: "let Some(owned) = self.owned else { return true };",
+            replace: "let Some(owned) = self.owned else { return false };",
+        }],
+    },
+    Mutant {
+        name: "a commit of an older generation taken",
+        edits: &[Edit {
+            file: "groups/classic.rs",
+            find: "        self.check_member(member_id, instance_id.as_deref())?;\n        if *generation != self.generation {\n            return Err(GroupError::IllegalGeneration);\n        }\n        match",
+            replace: "        if self.members.contains_key(member_id) {\n            self.check_member(member_id, instance_id.as_deref())?;\n        }\n        match",
+        }],
+    },
+    Mutant {
+        name: "members of a group that moved have no more of their sessions",
+        edits: &[Edit {
+            file: "groups/classic/stored.rs",
+            find: "    member.heard(scope.now);\n    member\n",
+            replace: "    member.heard(scope.now - member.session_timeout);\n    member\n",
+        }],
+    },
+    Mutant {
+        name: "a generation answered to its members and not stored",
+        edits: &[Edit {
+            file: "groups/classic/sync.rs",
+            find: "        self.store(out);\n        let ids",
+            replace: "        let ids",
+        }],
+    },
+    Mutant {
+        name: "a slot lost by its owner and served on",
+        edits: &[
+            Edit {
+                file: "slots/hub.rs",
+                find: "            holding.lost.cancel();\n",
+                replace: "            let _ = holding;\n",
+            },
+            Edit { file: "slots/hub.rs", find: "        self.user.lost(slot);\n", replace: "" },
+        ],
+    },
+    Mutant {
+        name: "a follower of the cluster state not told what was undone",
+        edits: &[Edit {
+            file: "state.rs",
+            find: "is_some_and(|older| older < revision)",
+            replace: "is_some_and(|older| older > revision)",
+        }],
+    },
+    Mutant {
+        name: "offsets in the opposite order of their writes",
+        edits: &[Edit {
+            file: "slots/queue.rs",
+            find: "lane.writes.push_front(write);",
+            replace: "lane.writes.push_back(write);",
+        }],
+    },
+];
