@@ -133,6 +133,10 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    pub fn signal(&self, what: Signal) -> Result<()> {
+        signal(&self.child, what)
+    }
+
     /// SIGTERM, and then the exit status.
     pub fn terminate(&mut self, timeout: Duration) -> Result<ExitStatus> {
         signal(&self.child, Signal::TERM)?;

@@ -15,9 +15,14 @@ pub struct Topic {
 
 /// What Metadata knows of a topic, without creating it.
 pub fn describe_topic(name: &str) -> Topic {
+    describe_topic_at(&target().bootstrap, name)
+}
+
+/// As a cluster of one's own tells it.
+pub fn describe_topic_at(bootstrap: &str, name: &str) -> Topic {
     let body = Writer::new().compact_array(1).raw(&[0; 16]).compact_string(name).tags();
     let body = body.i8(0).i8(0).tags();
-    let answer = Connection::open(&target().bootstrap).call(3, 12, &body);
+    let answer = Connection::open(bootstrap).call(3, 12, &body);
     let mut reader = Reader::new(&answer);
     reader.i32();
     let mut brokers = std::collections::BTreeMap::new();

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use super::{Etcd, S3, START, is_ready};
-use crate::process::{Process, Usage, free_port};
+use crate::process::{Process, Signal, Usage, free_port};
 use crate::sh;
 
 /// How many of each service, and what their configuration says besides addresses.
@@ -142,6 +142,11 @@ impl Services {
     pub fn kill(&mut self, name: &str) -> Result<()> {
         self.find(name)?.process.kill();
         Ok(())
+    }
+
+    /// Sends a signal, such as those to stop and to go on.
+    pub fn signal(&mut self, name: &str, signal: Signal) -> Result<()> {
+        self.find(name)?.process.signal(signal)
     }
 
     /// Starts a killed service again and waits until it is ready.

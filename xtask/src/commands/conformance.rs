@@ -9,11 +9,13 @@ mod console;
 mod driver;
 mod groups;
 mod kcat;
+mod killer;
 mod languages;
 mod report;
 mod rules;
 mod tool;
 
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use anyhow::{Result, bail, ensure};
@@ -23,6 +25,7 @@ use xtask::sh;
 use super::bench::TIDEMARK_PACKAGES;
 use super::test::need_build_tools;
 use client::Client;
+use killer::Killer;
 use languages::Available;
 use report::Report;
 
@@ -49,6 +52,15 @@ pub(crate) struct Args {
     /// Tests the four services as processes, two gateways and two brokers among them, with etcd and an S3 server.
     #[arg(long, conflicts_with_all = ["bootstrap", "kafka"])]
     services: bool,
+    /// How many coordinators the four services have.
+    #[arg(long, requires = "services", default_value_t = 1)]
+    coordinators: usize,
+    /// Kills one coordinator after the other, every few seconds.
+    #[arg(long, requires = "services")]
+    kill_coordinators: bool,
+    /// Consumer groups alone.
+    #[arg(long)]
+    groups: bool,
     /// Only these clients: kcat, java, java-console, franz-go, kafka-python, kafkajs.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -76,13 +88,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut written = Vec::new();
     for (name, client) in &mut clients {
         sh::step(name);
+        if args.groups {
+            report.client(name);
+            groups::run(client.as_mut(), &format!("{prefix}-{name}"), &mut report);
+            continue;
+        }
         written.extend(cases::run(client.as_mut(), name, &prefix, &mut report));
     }
     sh::step("reading what the others wrote");
-    for (name, client) in &mut clients {
+    for (name, client) in clients.iter_mut().filter(|_| !args.groups) {
         cases::read_others(client.as_mut(), name, &written, &mut report);
     }
 
+    if let Server::Services { killer: Some(killer), .. } = &server {
+        println!("coordinators were killed {} times", killer.killed());
+    }
     println!("{}", report.text());
     match report.failures() {
         0 => Ok(()),
@@ -104,7 +124,7 @@ enum Server {
     Elsewhere(String),
     Kafka(Kafka),
     Standalone(Standalone),
-    Services(Box<Services>),
+    Services { bootstrap: String, services: Arc<Mutex<Services>>, killer: Option<Killer> },
 }
 
 impl Server {
@@ -119,7 +139,11 @@ impl Server {
         sh::run(sh::cargo().args(["build", "--bins"]).args(TIDEMARK_PACKAGES))?;
         let binaries = sh::target_dir().join("debug");
         Ok(if args.services {
-            Self::Services(Box::new(Services::start(&binaries, dir, &Options::default())?))
+            let options = Options { coordinators: args.coordinators, ..Options::default() };
+            let services = Services::start(&binaries, dir, &options)?;
+            let (bootstrap, services) = (services.bootstrap.clone(), Arc::new(Mutex::new(services)));
+            let killer = args.kill_coordinators.then(|| Killer::start(&services, args.coordinators));
+            Self::Services { bootstrap, services, killer }
         } else {
             Self::Standalone(Standalone::start(&binaries.join("tidemark"), dir)?)
         })
@@ -130,7 +154,7 @@ impl Server {
             Self::Elsewhere(bootstrap) => bootstrap,
             Self::Kafka(kafka) => &kafka.bootstrap,
             Self::Standalone(standalone) => &standalone.bootstrap,
-            Self::Services(services) => &services.bootstrap,
+            Self::Services { bootstrap, .. } => bootstrap,
         }
     }
 
@@ -139,7 +163,7 @@ impl Server {
             Self::Elsewhere(_) => String::new(),
             Self::Kafka(kafka) => sh::last_lines(&kafka.process.log(), 40),
             Self::Standalone(standalone) => sh::last_lines(&standalone.process.log(), 40),
-            Self::Services(services) => services.logs(),
+            Self::Services { services, .. } => killer::locked(services).logs(),
         }
     }
 }

@@ -48,9 +48,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     sh::step("the same services while things are killed and away");
     // One at a time: each has a cluster of its own, and two cores to run it on.
     let faults = test("faults", &["--ignored", "--test-threads=1"]);
+    let coordinators = test("coordinators", &["--ignored", "--test-threads=1"]);
     sh::step("consumer groups while coordinators are killed");
     let chaos = if args.rest.is_empty() { chaos::on_services(&binaries, CHAOS) } else { Ok(()) };
-    let result = suite.and(groups).and(faults).and(chaos);
+    let result = suite.and(groups).and(faults).and(coordinators).and(chaos);
     if result.is_err() {
         print_logs(dir.path());
     }

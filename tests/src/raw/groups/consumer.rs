@@ -108,7 +108,12 @@ impl Consumer {
     }
 
     pub fn with(first: ConsumerHeartbeat) -> Self {
-        Self { connection: coordinator(&first.group), first, epoch: 0, owned: Partitions::new(), news: true }
+        Self::on(coordinator(&first.group), first)
+    }
+
+    /// A member on a connection to the group's coordinator.
+    pub fn on(connection: Connection, first: ConsumerHeartbeat) -> Self {
+        Self { connection, first, epoch: 0, owned: Partitions::new(), news: true }
     }
 
     /// A first heartbeat without a subscription.
