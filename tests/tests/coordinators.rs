@@ -28,7 +28,7 @@ impl Cluster {
     fn start(lease: Duration) -> Self {
         let binaries = binaries().expect("the services build");
         let (dir, guard) = directory("coordinators").expect("a directory can be made");
-        let coordinator = format!("node_lease_ms = {}\n", lease.as_millis());
+        let coordinator = format!("coordinator_lease_ms = {}\n", lease.as_millis());
         let options = Options { coordinators: COORDINATORS, coordinator, ..Options::default() };
         let dir = dir.join(unique("cluster"));
         let services = Services::start(&binaries, &dir, &options).unwrap_or_else(|error| panic!("{error:#}"));

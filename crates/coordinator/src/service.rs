@@ -163,8 +163,8 @@ impl Shared {
     pub(crate) async fn wait_until_loaded(&self) -> Result<(), CoordinatorError> {
         let mut revisions = self.state.revisions();
         match tokio::time::timeout(LOADING_PATIENCE, revisions.wait_for(Option::is_some)).await {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(CoordinatorError::Unavailable("the state is not loaded yet".into())),
+            Ok(()) => Ok(()),
+            Err(_) => Err(CoordinatorError::Unavailable("the state is not loaded yet".into())),
         }
     }
 

@@ -1,12 +1,15 @@
 //! The cluster state as this coordinator has it, with the last changes for those who follow it.
 
+mod revisions;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidemark_model::{ClusterState, ClusterUpdate, JournalId, Node, NodeId, Record, RecordKey, Role, Slot};
-use tokio::sync::watch;
 
+use self::revisions::Latest;
+pub(crate) use self::revisions::Revisions;
 use crate::journals::NO_LEADER;
 use crate::metrics;
 use crate::placement::Candidate;
@@ -38,8 +41,8 @@ impl Delta {
 pub(crate) struct State {
     keys: Keys,
     inner: Mutex<Inner>,
-    /// The revision of what is known; none until it was loaded.
-    revision: watch::Sender<Option<u64>>,
+    /// The revision of what is known.
+    latest: Arc<Latest>,
 }
 
 #[derive(Debug)]
@@ -74,16 +77,16 @@ impl State {
             loads: BTreeMap::new(),
             topics: 0,
         };
-        Self { keys, inner: Mutex::new(inner), revision: watch::Sender::new(None) }
+        Self { keys, inner: Mutex::new(inner), latest: Arc::default() }
     }
 
     /// The revision as it moves.
-    pub(crate) fn revisions(&self) -> watch::Receiver<Option<u64>> {
-        self.revision.subscribe()
+    pub(crate) fn revisions(&self) -> Revisions {
+        self.latest.follow()
     }
 
     pub(crate) fn revision(&self) -> Option<u64> {
-        *self.revision.borrow()
+        self.latest.get()
     }
 
     pub(crate) fn cluster_id(&self) -> String {
@@ -124,7 +127,7 @@ impl State {
     pub(crate) async fn reached(&self, revision: u64, patience: Duration) -> bool {
         let mut revisions = self.revisions();
         let reached = revisions.wait_for(|known| known.is_some_and(|known| known >= revision));
-        matches!(tokio::time::timeout(patience, reached).await, Ok(Ok(_)))
+        tokio::time::timeout(patience, reached).await.is_ok()
     }
 
     pub(crate) fn after(&self, revision: u64) -> Next {
@@ -191,7 +194,7 @@ impl State {
         let nodes = roles.iter().map(|role| cluster.nodes(*role).count()).sum();
         metrics::state_changed(revision, nodes, cluster.journals().count(), inner.topics, inner.loads.values().sum());
         drop(inner);
-        self.revision.send_replace(Some(revision));
+        self.latest.set(revision);
     }
 
     /// What an entry says. What cannot be read is left as it was known before, and told to the operator.

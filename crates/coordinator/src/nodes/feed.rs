@@ -47,9 +47,7 @@ pub(super) async fn feed(
                     deltas.iter().map(|delta| delta.to_update()).collect()
                 }
                 Next::Nothing => {
-                    if let Ok(changed) = tokio::time::timeout(HEARTBEAT, revisions.changed()).await {
-                        // The sender lives as long as `shared`.
-                        let _ = changed;
+                    if tokio::time::timeout(HEARTBEAT, revisions.changed()).await.is_ok() {
                         continue;
                     }
                     vec![ClusterUpdate::Delta { revision, upserts: Vec::new(), removals: Vec::new() }]

@@ -110,7 +110,7 @@ async fn keep(shared: &Shared, hub: &Arc<Hub>) -> Result<(), Error> {
                 work.done(job);
                 true
             }
-            _ = revisions.changed() => {
+            () = revisions.changed() => {
                 let now = Some(shared.state.slots());
                 std::mem::replace(&mut known, now) != known
             }

@@ -96,7 +96,8 @@ impl Coordinators {
         let settings = Settings {
             name: name.to_owned(),
             address: name.to_owned(),
-            node_lease: LEASE,
+            coordinator_lease: LEASE,
+            node_lease: 2 * LEASE,
             groups: self.groups.clone(),
             ..Settings::default()
         };

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chance::Chance;
 use crate::coordinators::{Coordinators, Outcome};
 
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(9);
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_LIMIT: Duration = Duration::from_millis(500);
 const MOVE_GRACE: Duration = Duration::from_millis(500);

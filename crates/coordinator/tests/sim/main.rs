@@ -80,12 +80,12 @@ fn whatever_breaks_groups_keep_their_promises() {
 
 #[test]
 fn the_same_seed_is_the_same_run() {
-    for seed in [7, 8, 9] {
+    for seed in 7..=12 {
         let (one, other) = (simulate(seed), simulate(seed));
         let differs = one.log.lines().zip(other.log.lines()).find(|(one, other)| one != other);
         assert_eq!(differs, None, "seed {seed}: the first line that differs");
         assert_eq!(one.log, other.log, "seed {seed}");
-        assert!(one.log.lines().count() > 500, "seed {seed}: little happens in it");
+        assert!(one.log.lines().count() > 200, "seed {seed}: little happens in it");
     }
     assert_ne!(simulate(7).log, simulate(8).log);
 }

@@ -130,6 +130,7 @@ async fn quiet(world: &Arc<World>, chance: &Chance) -> Checked {
         let died = Instant::now();
         for crew in &world.crews {
             if timeout(TAKEOVER + NOTICED, ask(world, crew)).await.is_err() {
+                world.note_store().await;
                 return Err(format!("nobody answers for {} after {:?}", crew.group.name, died.elapsed()));
             }
         }

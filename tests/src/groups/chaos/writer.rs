@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use rdkafka::admin::NewPartitions;
+use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::types::RDKafkaErrorCode;
 
 use crate::clients::{admin_for, admin_options, block_on, config_for};
 
@@ -77,7 +79,12 @@ fn write(
     let mut ends = BTreeMap::new();
     let mut in_flight = std::collections::VecDeque::new();
     let mut settle = |delivery: rdkafka::producer::DeliveryFuture| -> Result<()> {
-        let at = runtime.block_on(delivery).context("the producer lives on")?.map_err(|(error, _)| error)?;
+        let at = match runtime.block_on(delivery).context("the producer lives on")? {
+            Ok(at) => at,
+            // It was never sent. What the producer gives up for reasons of its own is not the groups' matter.
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue), _)) => return Ok(()),
+            Err((error, _)) => return Err(error.into()),
+        };
         let end = ends.entry(at.partition).or_insert(0);
         *end = (at.offset + 1).max(*end);
         Ok(())
@@ -92,7 +99,7 @@ fn write(
         match producer.send_result(record) {
             Ok(delivery) => in_flight.push_back(delivery),
             // A partition that the producer has not heard of yet.
-            Err((rdkafka::error::KafkaError::MessageProduction(_), _)) => {}
+            Err((KafkaError::MessageProduction(_), _)) => {}
             Err((error, _)) => return Err(error.into()),
         }
         if in_flight.len() > IN_FLIGHT {

@@ -11,7 +11,7 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesUnordered;
 use tidemark_model::group::{GroupCall, GroupRequest};
 use tidemark_model::{ClusterState, GroupError, RecordKey, TopicId};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
 use super::answers::{Answers, STORE_PATIENCE};
@@ -21,6 +21,7 @@ use super::{Env, Outcome, Request};
 use crate::groups::{Event, Gate, Group, Ticket};
 use crate::metrics;
 use crate::slots::{NotWritten, Owned, Unconfirmed};
+use crate::state::Revisions;
 use crate::store::{Operation, Snapshot};
 
 /// How often expired offsets are looked for. Kafka's `offsets.retention.check.interval.ms`.
@@ -46,7 +47,7 @@ pub(super) struct Slot {
     /// Groups that a newer version has written, or that are damaged: left alone.
     unreadable: BTreeSet<String>,
     cluster: Arc<ClusterState>,
-    revisions: watch::Receiver<Option<u64>>,
+    revisions: Revisions,
     sweep: Interval,
     wheel: Wheel,
     /// Until then nobody is removed, after this task has overslept.
@@ -147,7 +148,7 @@ impl Slot {
             () = lost.cancelled() => Input::Lost,
             () = until(due) => Input::Due,
             Some(job) = self.jobs.next() => Input::Done(job),
-            Ok(()) = self.revisions.changed() => Input::State,
+            () = self.revisions.changed() => Input::State,
             _ = self.sweep.tick() => Input::Sweep,
             count = self.requests.recv_many(&mut self.batch, MAX_BATCH), if !self.closed => Input::Requests(count),
         }

@@ -36,11 +36,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
         }],
     },
     Mutant {
-        name: "two transactions of a slot at a time",
+        name: "two transactions of a group at a time",
         edits: &[Edit {
             file: "slots/queue.rs",
-            find: "            lane.busy = true;\n",
-            replace: "            lane.busy = false;\n",
+            find: "        line.busy = true;\n",
+            replace: "        line.busy = false;\n",
         }],
     },
     Mutant {
@@ -106,8 +106,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "offsets in the opposite order of their writes",
         edits: &[Edit {
             file: "slots/queue.rs",
-            find: "lane.writes.push_front(write);",
-            replace: "lane.writes.push_back(write);",
+            find: ".writes.push_front(write);",
+            replace: ".writes.push_back(write);",
         }],
     },
 ];

@@ -229,7 +229,7 @@ pub(super) async fn a_lost_lease_is_had_again_and_nothing_else_changes(store: St
     store.revoke(lost).await.unwrap();
     let mut revisions = a.service.shared.state.revisions();
     let back = revisions.wait_for(|_| a.state().node(Role::Coordinator, NodeId(1)).is_some());
-    let _ = within(back).await.unwrap();
+    within(back).await;
     within(write(&owned, vec![put(&owned, "k", "v")])).await.unwrap();
     within(owned.confirm()).await.unwrap();
     a.finds_all_at(1).await;

@@ -72,7 +72,7 @@ impl Member {
             let distinct: std::collections::BTreeSet<_> = owners.iter().map(|node| node.id).collect();
             owners.len() == route::SLOTS as usize && distinct.len() == coordinators
         });
-        let _ = within(found).await.unwrap();
+        within(found).await;
     }
 }
 
