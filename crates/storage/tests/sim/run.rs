@@ -26,6 +26,8 @@ const UNHEALTHY: Duration = Duration::from_secs(4);
 const CLOSING: Duration = Duration::from_secs(300);
 /// How long objects may stay that nothing refers to.
 const CLEANING: Duration = Duration::from_secs(3_600);
+/// Longer than any run. Of one that waits for what never comes the clock makes nothing of that.
+const STANDSTILL: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// What became of a run.
 #[derive(Debug)]
@@ -46,8 +48,10 @@ pub fn simulate(seed: u64) -> Report {
     };
     let trace = world.trace.clone();
     let story = async {
-        if let Err(wrong) = Box::pin(run(&world, seed)).await {
-            trace.wrong(wrong);
+        match tokio::time::timeout(STANDSTILL, Box::pin(run(&world, seed))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(wrong)) => trace.wrong(wrong),
+            Err(_) => trace.wrong("it stands still: nobody does anything, and somebody is waited for".into()),
         }
     };
     if catch_unwind(AssertUnwindSafe(|| runtime.block_on(story))).is_err() {

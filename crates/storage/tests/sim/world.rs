@@ -241,8 +241,13 @@ impl World {
         self.skies.crash_at(None);
         match how {
             End::Shutdown => {
-                life.service.shutdown().await;
-                self.disk.kill();
+                let mut crashes = self.disk.crashes();
+                tokio::select! {
+                    biased;
+                    // The power goes meanwhile: nobody is there any more who could come to an end.
+                    _ = crashes.changed() => {}
+                    () = life.service.shutdown() => self.disk.kill(),
+                }
             }
             End::PowerLoss => self.disk.crash(&*self.chance.entropy()),
             End::Kill => self.disk.kill(),
