@@ -19,8 +19,9 @@ const MAX_FLIGHTS: usize = 4;
 /// Transactions that are not full leave this far apart when there are many: 200 a second.
 const SPACING: Duration = Duration::from_millis(5);
 
-/// How many may leave without waiting after a pause.
-const BURST: u32 = 8;
+/// How many may leave without waiting after a pause: as many as a rebalance of one group takes, each step of a member
+/// being a write of its own where members come one after another.
+const BURST: u32 = 40;
 
 /// How long to wait before the store is asked again after an error, doubled from the least to the most.
 const LEAST_BACKOFF: Duration = Duration::from_millis(50);

@@ -125,9 +125,10 @@ impl Slot {
                 }
                 Input::Requests(count) => {
                     self.closed = count == 0;
-                    for request in std::mem::take(&mut self.batch) {
-                        self.serve(request);
-                    }
+                    // Given back, for its memory.
+                    let mut batch = std::mem::take(&mut self.batch);
+                    batch.drain(..).for_each(|request| self.serve(request));
+                    self.batch = batch;
                 }
             }
             self.flush(false);
