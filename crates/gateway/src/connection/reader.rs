@@ -11,8 +11,11 @@ use crate::admission::{ConnectionAdmission, Grant};
 
 /// Bytes asked of the socket between frames: many small requests come in one read.
 const READ_CHUNK: usize = 64 << 10;
-/// Less room than this is not read into: the rest of the buffer is given up for a new one.
-const MIN_READ: usize = 8 << 10;
+/// As much of it as a connection begins with. It grows when a read fills it: of thousands of connections most send a
+/// heartbeat now and then, and each keeps its chunk.
+const FIRST_CHUNK: usize = 4 << 10;
+/// Less room than this part of a chunk is not read into: the rest of the buffer is given up for a new one.
+const LEAST_PART: usize = 8;
 /// What is allocated at once for a frame that announced at least as much. Beyond it memory doubles with what arrives.
 const EAGER_FRAME: usize = 1 << 20;
 /// How long a connection without a request is kept (`connections.max.idle.ms`).
@@ -44,13 +47,15 @@ pub(super) struct FrameReader<R> {
     admission: ConnectionAdmission,
     max_request_bytes: usize,
     buffer: BytesMut,
+    /// What is asked for between frames.
+    chunk: usize,
     /// The length of the frame at the front of the buffer, once it is known; it is then no longer in the buffer.
     length: Option<usize>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(super) fn new(io: R, admission: ConnectionAdmission, max_request_bytes: usize) -> Self {
-        Self { io, admission, max_request_bytes, buffer: BytesMut::new(), length: None }
+        Self { io, admission, max_request_bytes, buffer: BytesMut::new(), chunk: FIRST_CHUNK, length: None }
     }
 
     pub(super) async fn next(&mut self) -> Result<Frame, ReadError> {
@@ -65,7 +70,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             match timeout(limit, self.io.read_buf(&mut target)).await {
                 Ok(Ok(0)) if between => return Err(ReadError::Closed),
                 Ok(Ok(0)) => return Err(ReadError::Truncated(self.buffer.len())),
-                Ok(Ok(bytes)) => self.admission.arrived(bytes).await,
+                Ok(Ok(bytes)) => {
+                    if bytes >= self.chunk {
+                        self.chunk = READ_CHUNK.min(4 * self.chunk);
+                    }
+                    self.admission.arrived(bytes).await;
+                }
                 Ok(Err(error)) => return Err(ReadError::Io(error)),
                 Err(_) if between => return Err(ReadError::Idle(limit)),
                 Err(_) => return Err(ReadError::Stalled(limit)),
@@ -99,8 +109,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let missing = self.length.map_or(0, |length| length - self.buffer.len());
         let room = self.buffer.capacity() - self.buffer.len();
         if missing <= READ_CHUNK {
-            if room < missing.max(MIN_READ) {
-                self.buffer.reserve(READ_CHUNK);
+            if room < missing.max(self.chunk / LEAST_PART) {
+                self.buffer.reserve(missing.max(self.chunk));
             }
             return READ_CHUNK;
         }
@@ -143,6 +153,23 @@ mod tests {
         }
         sent.await.unwrap();
         assert!(matches!(reader.next().await, Err(ReadError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_connection_of_small_requests_keeps_little_and_one_of_many_reads_much_at_once() {
+        let (mut client, mut reader) = reader(1 << 20);
+        for _ in 0..1_000 {
+            client.write_all(&framed(&[7; 100])).await.unwrap();
+            reader.next().await.unwrap();
+            assert!(reader.buffer.capacity() <= FIRST_CHUNK, "{}", reader.buffer.capacity());
+        }
+        for _ in 0..3 {
+            client.write_all(&framed(&[7; 100]).repeat(1_000)).await.unwrap();
+            for _ in 0..1_000 {
+                reader.next().await.unwrap();
+            }
+        }
+        assert_eq!(reader.chunk, READ_CHUNK);
     }
 
     #[tokio::test]
