@@ -14,6 +14,12 @@ use crate::figures::Latencies;
 /// Members ask this often, so that it is the server which is measured and not the patience of clients.
 const ASK: Duration = Duration::from_millis(10);
 
+/// The default of clients' `heartbeat.interval.ms`.
+const CLASSIC_INTERVAL: Duration = Duration::from_secs(3);
+
+/// How soon a member that rests notices that it is to leave.
+const NOTICE: Duration = Duration::from_millis(5);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Protocol {
     Classic,
@@ -30,6 +36,9 @@ pub(crate) struct Options {
     partitions: i32,
     #[arg(long, default_value_t = 10)]
     rounds: usize,
+    /// Members ask as often as clients do: in the classic protocol every three seconds, else as they are told.
+    #[arg(long)]
+    as_clients: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -45,8 +54,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             let (group, name, count, stop) = (&group, &name, &counts[number], &stops[number]);
             stop.store(false, Ordering::Relaxed);
             scope.spawn(move || match options.protocol {
-                Protocol::Classic => classic(group, name, options.partitions, count, stop),
-                Protocol::Consumer => consumer(group, name, count, stop),
+                Protocol::Classic => classic(group, name, options, count, stop),
+                Protocol::Consumer => consumer(group, name, options, count, stop),
             })
         };
         let settled = |members: usize| {
@@ -76,34 +85,46 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn consumer(group: &str, topic: &str, count: &Mutex<usize>, stop: &AtomicBool) {
+/// Waits for the next heartbeat, unless the member is to leave before.
+fn rest(options: &Options, as_client: Duration, stop: &AtomicBool) {
+    let until = Instant::now() + if options.as_clients { as_client } else { ASK };
+    while !stop.load(Ordering::Relaxed) {
+        match until.checked_duration_since(Instant::now()) {
+            Some(left) => std::thread::sleep(left.min(NOTICE)),
+            None => return,
+        }
+    }
+}
+
+fn consumer(group: &str, topic: &str, options: &Options, count: &Mutex<usize>, stop: &AtomicBool) {
     let mut member = Consumer::new(group, &[topic]);
     while !stop.load(Ordering::Relaxed) {
         let before = member.owned.clone();
-        member.beat_well();
+        let answer = member.beat();
+        assert_eq!(answer.error, code::NONE, "{answer:?}");
         *count.lock().expect("no holder panics") = member.count();
         // What has changed is told at once, as clients do.
         if member.owned == before {
-            std::thread::sleep(ASK);
+            rest(options, Duration::from_millis(answer.interval_ms as u64), stop);
         }
     }
     member.leave(-1);
     *count.lock().expect("no holder panics") = 0;
 }
 
-fn classic(group: &str, topic: &str, partitions: i32, count: &Mutex<usize>, stop: &AtomicBool) {
+fn classic(group: &str, topic: &str, options: &Options, count: &Mutex<usize>, stop: &AtomicBool) {
     let mut member = Classic::of_topic(group, topic);
     let mut joined = false;
     while !stop.load(Ordering::Relaxed) {
         if joined && member.heartbeat() == code::NONE {
-            std::thread::sleep(ASK);
+            rest(options, CLASSIC_INTERVAL, stop);
             continue;
         }
         // Eagerly: who joins again owns nothing.
         *count.lock().expect("no holder panics") = 0;
         let answer = member.join();
         assert_eq!(answer.error, code::NONE, "a join");
-        let synced = member.sync(&shares(&answer, topic, partitions));
+        let synced = member.sync(&shares(&answer, topic, options.partitions));
         joined = true;
         if synced.error == code::NONE {
             let owned = assigned(&synced.assignment).iter().map(|(_, partitions)| partitions.len()).sum();

@@ -14,6 +14,9 @@ use super::system::{Kind, System};
 use super::table::Results;
 use super::{TIDEMARK_PACKAGES, need_build_tools};
 
+/// Each takes as long as the heartbeat interval of clients, and as long again until the tenth has left.
+const CLIENT_ROUNDS: &str = "3";
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Groups of each protocol, with ten members each.
@@ -65,7 +68,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     results.note(format!(
         "{} groups of each protocol with 10 members each, heartbeats every 3 s (classic) and 5 s (KIP-848), {} commits/s of the \
          classic members, for {} s; latencies from when a request was due. The rebalance: 10th member of 900 partitions, {} \
-         times, members that ask every 10 ms. Client and servers share {} cores.",
+         times, members that ask every 10 ms; and {CLIENT_ROUNDS} times, members that ask every 3 s, or as often as they are told. Client and servers share {} cores.",
         args.groups,
         args.commits_per_second,
         args.seconds,
@@ -120,6 +123,9 @@ fn measure(args: &Args, kind: Kind, load: &Load<'_>, results: &mut Results) -> R
         let output = load.run(&["rebalance", "--protocol", protocol, "--rounds", &args.rounds.to_string()])?.output;
         add(&format!("rebalance {label}, p50 ms"), &output, "rebalance_p50_us", 1e3);
         add(&format!("rebalance {label}, p99 ms"), &output, "rebalance_p99_us", 1e3);
+        let as_clients = ["rebalance", "--protocol", protocol, "--rounds", CLIENT_ROUNDS, "--as-clients"];
+        let output = load.run(&as_clients)?.output;
+        add(&format!("rebalance {label}, asking as clients do, p50 ms"), &output, "rebalance_p50_us", 1e3);
     }
     let (groups, commits) = (args.groups.to_string(), args.commits_per_second.to_string());
     let seconds = args.seconds.to_string();
