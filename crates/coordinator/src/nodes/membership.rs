@@ -18,7 +18,7 @@ use crate::store::{Commit, LeaseId, StoreError, Txn};
 /// A lease is kept alive this many times in its life, so that one lost request does not end it.
 const KEEP_ALIVES_PER_LEASE: u32 = 3;
 
-/// How soon to try again when the lease is gone and could not be had anew.
+/// How soon to try again when a lease could not be kept alive, or is gone and could not be had anew.
 const RETRY: Duration = Duration::from_millis(500);
 
 pub(crate) struct Membership<'a> {
@@ -78,13 +78,17 @@ impl<'a> Membership<'a> {
         let every = lifetime / KEEP_ALIVES_PER_LEASE;
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failures = 0_u32;
         loop {
             ticks.tick().await;
             let (lease, sent) = (self.held().lease, Instant::now());
             // One that is not answered must not keep the next from being tried, perhaps with another member of etcd.
             let kept = tokio::time::timeout(every, self.shared.store.keep_alive(lease)).await;
             match kept.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".into()))) {
-                Ok(()) => drop(self.leased_until.send_replace(sent + lifetime)),
+                Ok(()) => {
+                    self.leased_until.send_replace(sent + lifetime);
+                    failures = 0;
+                }
                 Err(StoreError::LeaseLost(_)) => {
                     metrics::lease_lost();
                     tracing::warn!(node = %self.id, role = self.registration.role.as_str(), "a lease was lost");
@@ -92,8 +96,14 @@ impl<'a> Membership<'a> {
                         return error;
                     }
                 }
-                // It may live on: the next tick tells.
-                Err(error) => tracing::warn!(node = %self.id, %error, "cannot keep a lease alive"),
+                // It may live on. A member of etcd that is gone fails at once, and the next request goes to another.
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    if failures.is_power_of_two() {
+                        tracing::warn!(node = %self.id, %error, failures, "cannot keep a lease alive, trying again");
+                    }
+                    ticks.reset_after(RETRY);
+                }
             }
         }
     }
