@@ -2,6 +2,7 @@
 //!
 //! Everything here blocks. The journal calls it only from an [`IoLoop`] of the disk or through [`off_thread`].
 
+mod pool;
 mod real;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+pub use pool::Pool;
 pub use real::RealDisk;
 
 /// The bytes of files, in their order.
@@ -50,7 +52,8 @@ pub trait Disk: Debug + Send + Sync {
     /// Reads so many bytes from the beginning of each file, or as many as it has, one file after the other; where the disk
     /// can, one file ahead of who takes them, and past its cache: they are read once.
     fn read_in_turn(&self, files: Vec<(Arc<dyn DiskFile>, usize)>) -> FilesRead {
-        Box::new(files.into_iter().map(|(file, len)| file.read_once(len)))
+        let pool = Arc::default();
+        Box::new(files.into_iter().map(move |(file, len)| file.read_once(len, &pool)))
     }
 
     /// Runs work that blocks, away from the threads that serve requests.
@@ -77,8 +80,9 @@ pub trait DiskFile: Debug + Send + Sync {
         read
     }
 
-    /// Reads the first `len` bytes, or as many as there are, which nobody will read again soon.
-    fn read_once(&self, len: usize) -> io::Result<Bytes>;
+    /// Reads the first `len` bytes, or as many as there are, which nobody will read again soon, to memory of the pool where
+    /// that helps.
+    fn read_once(&self, len: usize, pool: &Arc<Pool>) -> io::Result<Bytes>;
 
     /// Makes everything written so far durable. After an error nothing is known of what was not durable before.
     fn sync_data(&self) -> io::Result<()>;

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 
-use super::{Disk, DiskFile, FilesRead, IoLoop, Lock, read_up_to};
+use super::pool::Pooled;
+use super::{Disk, DiskFile, FilesRead, IoLoop, Lock, Pool, read_up_to};
 
 /// Files by `pwritev`, `fdatasync` and `fallocate`, loops on threads, background work on tokio's blocking threads.
 #[derive(Debug, Clone, Copy, Default)]
@@ -143,8 +144,9 @@ impl Disk for RealDisk {
         // One is read while the one before is worked on, and no more: each is tens of megabytes.
         let (sender, receiver) = mpsc::sync_channel(0);
         let read = move || {
+            let pool = Arc::default();
             for (file, len) in files {
-                let bytes = file.read_once(len);
+                let bytes = file.read_once(len, &pool);
                 let failed = bytes.is_err();
                 // Whoever wanted them may want no more.
                 if sender.send(bytes).is_err() || failed {
@@ -192,18 +194,17 @@ impl DiskFile for RealFile {
         Ok(rustix::io::pread(&self.cached, spare_capacity(bytes), position)?)
     }
 
-    fn read_once(&self, len: usize) -> io::Result<Bytes> {
+    fn read_once(&self, len: usize, pool: &Arc<Pool>) -> io::Result<Bytes> {
         if let Some(direct) = self.direct.as_ref().filter(|_| len.is_multiple_of(DIRECT_ALIGNMENT)) {
-            // The kernel's zero pages: nothing is written before the disk does.
-            let mut memory = vec![0; len + DIRECT_ALIGNMENT];
+            let mut memory = pool.take(len + DIRECT_ALIGNMENT);
             let begin = memory.as_ptr().align_offset(DIRECT_ALIGNMENT).min(DIRECT_ALIGNMENT);
             match read_direct(direct, &mut memory[begin..begin + len]) {
                 Ok(read) if read == len || read as u64 == self.size()? => {
-                    return Ok(Bytes::from(memory).slice(begin..begin + read));
+                    let used = begin..begin + read;
+                    return Ok(Bytes::from_owner(Pooled { memory, used, pool: pool.clone() }));
                 }
                 // It stopped short, or the disk asks for more than we know of.
-                Ok(_) => {}
-                Err(rustix::io::Errno::INVAL) => {}
+                Ok(_) | Err(rustix::io::Errno::INVAL) => {}
                 Err(error) => return Err(error.into()),
             }
         }

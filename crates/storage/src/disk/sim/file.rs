@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tidemark_model::Entropy;
 
 use super::{Fault, Operation, Seen, SimDisk, lock, worker};
-use crate::disk::{DiskFile, read_up_to};
+use crate::disk::{DiskFile, Pool, read_up_to};
 
 /// The unit in which unsynced writes are kept or lost.
 const PAGE: usize = 4096;
@@ -133,7 +133,7 @@ impl DiskFile for SimFile {
         Ok(self.read(buffer, position))
     }
 
-    fn read_once(&self, len: usize) -> io::Result<Bytes> {
+    fn read_once(&self, len: usize, _: &Arc<Pool>) -> io::Result<Bytes> {
         Ok(read_up_to(self, 0, len)?.into())
     }
 
