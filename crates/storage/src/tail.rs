@@ -2,19 +2,24 @@
 //!
 //! A stream keeps no records. It knows for each subscription the next offset and the credit left; a commit only marks the
 //! partition in the stream's [`Mailbox`], once however often it happens, and the stream takes the batches from the
-//! journal's memory when its reader asks for more. So a slow reader holds nothing, and stalls nobody. One that falls
-//! behind the memory is told to read by offset.
+//! journal's memory when its reader asks for more. So a slow reader holds nothing, and stalls nobody. What has left the
+//! memory comes from the log's files, for all that are behind together ([`catch_up`]); of what is only in the object store
+//! the reader is told to read by offset.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod catch_up;
+mod mailbox;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tidemark_model::storage::{Bounds, TailCommand, TailEvent};
 use tidemark_model::{Batch, JournalId, StorageError, TopicPartition};
-use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use self::catch_up::{CatchUp, Scanned};
+pub(crate) use self::mailbox::Mailbox;
 use crate::journal::core::Core;
 use crate::journal::{Journal, VIEW_DEADLINE};
 
@@ -22,23 +27,6 @@ use crate::journal::{Journal, VIEW_DEADLINE};
 const MAX_EVENT_BYTES: usize = 1024 * 1024;
 /// Subscriptions that one stream may have: those of a broker that serves every partition of a large journal.
 const MAX_SUBSCRIPTIONS: usize = 100_000;
-
-/// Where commits tell a stream that there is something for it.
-#[derive(Debug, Default)]
-pub(crate) struct Mailbox {
-    news: Mutex<News>,
-    wake: Notify,
-}
-
-#[derive(Debug, Default)]
-struct News {
-    /// Partitions that have news, in the order of their turns.
-    turns: VecDeque<TopicPartition>,
-    queued: BTreeSet<TopicPartition>,
-    ended: VecDeque<(TopicPartition, StorageError)>,
-    /// The log start that the broker said it has seen, of each subscription.
-    seen: BTreeMap<TopicPartition, i64>,
-}
 
 /// One broker's stream.
 struct Tail {
@@ -50,20 +38,34 @@ struct Tail {
     leaving: BTreeMap<TopicPartition, Arc<Journal>>,
     /// Subscriptions that wait for the view to have their partition, with the revision that has it.
     waiting: BTreeMap<TopicPartition, (u64, Instant)>,
+    catch_up: CatchUp,
+    /// Events that came of one scan, to be sent before anything else is read.
+    ready: VecDeque<TailEvent>,
+    last_subscription: u64,
 }
 
 struct Subscription {
+    /// Tells it from an earlier one of the partition.
+    id: u64,
     journal: Arc<Journal>,
     offset: i64,
     /// Below zero after a batch that was larger than what was left.
     credit: i64,
     /// What the reader was last told of the bounds.
     told: Option<Bounds>,
+    /// Its next batches are being read from the log's files, or wait for that.
+    behind: bool,
 }
 
 /// The next of a partition for a reader.
 pub(crate) enum Taken {
-    Batches { bounds: Bounds, batches: Vec<Batch>, more: bool },
+    Batches {
+        bounds: Bounds,
+        batches: Vec<Batch>,
+        more: bool,
+    },
+    /// In the log's files, not in memory.
+    Behind,
     Ended(StorageError),
 }
 
@@ -71,55 +73,11 @@ pub(crate) enum Taken {
 enum Event {
     Command(Option<TailCommand>),
     News,
+    /// Some are behind in this journal, and nobody wants anything else now.
+    Scan(Arc<Journal>),
+    Scanned(Scanned),
     /// Time or the view went on for a subscription that waits.
     Retry,
-}
-
-impl Mailbox {
-    /// The partition has something new.
-    pub(crate) fn mark(&self, at: TopicPartition) {
-        let mut news = self.lock();
-        if news.queued.insert(at) {
-            news.turns.push_back(at);
-            // Only the first since the stream looked needs to wake it.
-            if news.turns.len() == 1 {
-                self.wake.notify_one();
-            }
-        }
-    }
-
-    fn saw(&self, at: TopicPartition, log_start: i64) {
-        self.lock().seen.insert(at, log_start);
-    }
-
-    fn has_seen(&self, at: TopicPartition, log_start: i64) -> bool {
-        self.lock().seen.get(&at).is_some_and(|seen| *seen >= log_start)
-    }
-
-    fn forget(&self, at: TopicPartition) {
-        self.lock().seen.remove(&at);
-    }
-
-    /// The partition's subscription is over.
-    pub(crate) fn end(&self, at: TopicPartition, reason: StorageError) {
-        self.lock().ended.push_back((at, reason));
-        self.wake.notify_one();
-    }
-
-    fn take_turn(&self) -> Option<TopicPartition> {
-        let mut news = self.lock();
-        let at = news.turns.pop_front()?;
-        news.queued.remove(&at);
-        Some(at)
-    }
-
-    fn take_ended(&self) -> Option<(TopicPartition, StorageError)> {
-        self.lock().ended.pop_front()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, News> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Serves one broker's stream of commands. It ends with them.
@@ -134,6 +92,9 @@ pub(crate) fn serve(
         subscriptions: BTreeMap::new(),
         leaving: BTreeMap::new(),
         waiting: BTreeMap::new(),
+        catch_up: CatchUp::default(),
+        ready: VecDeque::new(),
+        last_subscription: 0,
     };
     stream::unfold(tail, |mut tail| async move {
         let event = tail.next().await?;
@@ -151,6 +112,9 @@ impl Tail {
                     return Some(TailEvent::Ended { partition, reason });
                 }
             }
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
             while let Some(partition) = self.mailbox.take_turn() {
                 if let Some(event) = self.turn(partition) {
                     return Some(event);
@@ -164,6 +128,8 @@ impl Tail {
                 }
                 Event::Command(None) => return None,
                 Event::News => {}
+                Event::Scan(journal) => self.scan(&journal),
+                Event::Scanned(scanned) => self.scanned(scanned),
                 Event::Retry => {
                     if let Some(event) = self.retry() {
                         return Some(event);
@@ -190,10 +156,15 @@ impl Tail {
                 _ => std::future::pending().await,
             }
         };
+        let startable = self.catch_up.startable();
+        let idle = startable.is_some();
+        let scan = std::future::ready(startable);
         tokio::select! {
             biased;
             command = self.commands.next() => Event::Command(command),
+            Some(journal) = scan, if idle => Event::Scan(journal),
             () = self.mailbox.wake.notified() => Event::News,
+            scanned = self.catch_up.next() => Event::Scanned(scanned),
             () = retry => Event::Retry,
         }
     }
@@ -211,7 +182,10 @@ impl Tail {
                 }
                 let behind = journal.lock().view_is_behind(partition, revision);
                 let credit = i64::try_from(credit).unwrap_or(i64::MAX);
-                self.subscriptions.insert(partition, Subscription { journal, offset, credit, told: None });
+                self.last_subscription += 1;
+                let id = self.last_subscription;
+                let subscription = Subscription { id, journal, offset, credit, told: None, behind: false };
+                self.subscriptions.insert(partition, subscription);
                 if behind {
                     self.waiting.insert(partition, (revision, Instant::now() + VIEW_DEADLINE));
                 } else {
@@ -256,7 +230,7 @@ impl Tail {
         if self.waiting.contains_key(&partition) {
             return None;
         }
-        let subscription = self.subscriptions.get_mut(&partition)?;
+        let subscription = self.subscriptions.get_mut(&partition).filter(|subscription| !subscription.behind)?;
         let max_bytes = usize::try_from(subscription.credit).unwrap_or(0).min(MAX_EVENT_BYTES);
         let taken = subscription.journal.lock().take_tail(partition, subscription.offset, max_bytes);
         match taken {
@@ -274,14 +248,21 @@ impl Tail {
                 subscription.told = Some(bounds);
                 Some(TailEvent::Batches { partition, bounds, batches, aborted: Vec::new() })
             }
-            Taken::Ended(reason) => {
-                let journal = subscription.journal.clone();
-                journal.lock().reader_leaves(partition, &self.mailbox);
-                self.subscriptions.remove(&partition);
-                self.leaving.insert(partition, journal);
-                Some(TailEvent::Ended { partition, reason })
+            Taken::Behind => {
+                subscription.behind = true;
+                self.catch_up.wait(&subscription.journal, partition);
+                None
             }
+            Taken::Ended(reason) => self.end(partition, reason),
         }
+    }
+
+    /// Ends a subscription, and is what its reader is told.
+    fn end(&mut self, partition: TopicPartition, reason: StorageError) -> Option<TailEvent> {
+        let journal = self.subscriptions.remove(&partition)?.journal;
+        journal.lock().reader_leaves(partition, &self.mailbox);
+        self.leaving.insert(partition, journal);
+        Some(TailEvent::Ended { partition, reason })
     }
 
     fn unsubscribe(&mut self, partition: TopicPartition) {
@@ -348,12 +329,16 @@ impl Core {
         if offset == high_watermark || max_bytes == 0 {
             return Taken::Batches { bounds, batches, more: false };
         }
-        let behind = || Taken::Ended(StorageError::Unavailable(format!("offset {offset} of {at} is not in memory")));
-        let Some(slot) = self.slots.get(&at) else { return behind() };
+        let elsewhere =
+            || Taken::Ended(StorageError::Unavailable(format!("offset {offset} of {at} is not in the log")));
+        let Some(slot) = self.slots.get(&at) else { return elsewhere() };
         let mut bytes = 0;
         let mut more = false;
         for batch in slot.log.starting_at(offset) {
-            let Some(batch) = &batch.batch else { break };
+            let Some(batch) = &batch.batch else {
+                // Batches leave memory in their order, so this is the first.
+                return if batch.index > self.state.tiered_through { Taken::Behind } else { elsewhere() };
+            };
             if !batches.is_empty() && bytes + batch.wire_len() > max_bytes {
                 more = true;
                 break;
@@ -361,7 +346,7 @@ impl Core {
             bytes += batch.wire_len();
             batches.push(batch.clone());
         }
-        if batches.is_empty() { behind() } else { Taken::Batches { bounds, batches, more } }
+        if batches.is_empty() { elsewhere() } else { Taken::Batches { bounds, batches, more } }
     }
 }
 

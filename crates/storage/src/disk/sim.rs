@@ -120,6 +120,8 @@ struct Inner {
     /// Bytes of files there may be.
     capacity: Option<u64>,
     workers: Vec<Weak<Worker>>,
+    /// Reads of files so far.
+    reads: usize,
     watcher: Option<Watcher>,
     panic: Option<String>,
 }
@@ -135,6 +137,11 @@ impl SimDisk {
     /// The disk as a process has it that lives until the next crash.
     pub fn of_this_life(&self) -> Self {
         Self { inner: self.inner.clone(), life: Some(self.life()) }
+    }
+
+    /// How many reads of files there were.
+    pub fn reads(&self) -> usize {
+        self.lock_inner().reads
     }
 
     /// How many crashes there were.

@@ -186,7 +186,10 @@ impl Tail {
 
     async fn follow(&self, life: &Life, at: TopicPartition) -> Checked {
         let floor = self.world.model().floor(at);
-        let mut offset = floor.high_watermark;
+        // At the end, or behind the memory.
+        let behind = floor.high_watermark.saturating_sub(floor.log_start) as u64;
+        let mut offset =
+            floor.high_watermark - if self.chance.one_in(2) { self.chance.below(behind + 1) as i64 } else { 0 };
         let (commands, receiver) = mpsc::unbounded_channel();
         let commands_in = tokio_stream::wrappers::UnboundedReceiverStream::new(receiver);
         let mut events = life.service.tail(commands_in.boxed());

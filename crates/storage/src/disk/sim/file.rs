@@ -118,6 +118,7 @@ impl DiskFile for SimFile {
 
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         worker::wait(std::time::Duration::ZERO);
+        self.disk.lock_inner().reads += 1;
         match self.disk.fault(Operation::Read, self.life)? {
             Fault::None => {}
             Fault::PowerLoss => return Err(self.disk.lose_power_here()),
