@@ -61,6 +61,17 @@ impl Blocks {
         Ok(Self { bucket, cache, seen })
     }
 
+    /// Has a block read, unless it is here, for whoever will want it.
+    pub(super) fn have(self: &Arc<Self>, object: &str, size: u64, index: u64) {
+        let key = block_key(object, index);
+        if self.cache.memory().contains(&key) {
+            return;
+        }
+        let (blocks, object) = (self.clone(), object.to_owned());
+        // What fails is read again by who wants it, and told there.
+        tokio::spawn(async move { drop(blocks.get(&object, size, index).await) });
+    }
+
     /// The block at `index` of an object of `size` bytes. Concurrent callers of one block share one GET.
     pub(super) async fn get(&self, object: &str, size: u64, index: u64) -> Result<Bytes, BrokerError> {
         let range = index * BLOCK..((index + 1) * BLOCK).min(size);
@@ -93,6 +104,17 @@ impl Blocks {
         for index in indexes {
             self.cache.remove(&block_key(object, index));
         }
+    }
+}
+
+#[cfg(test)]
+impl Blocks {
+    /// Puts other bytes in the place of a block that is here.
+    pub(super) fn damage(&self, object: &str, index: u64) {
+        let key = block_key(object, index);
+        let mut bytes = self.cache.memory().get(&key).expect("the block is here").value().to_vec();
+        bytes.iter_mut().for_each(|byte| *byte ^= 1);
+        self.cache.insert(key, bytes.into());
     }
 }
 
