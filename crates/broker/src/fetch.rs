@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::cold::Cold;
+use crate::leader::Leader;
 use crate::locate::{Located, Locator};
 use crate::metrics;
 use crate::tail::{Found, Tail, Version};
@@ -30,6 +31,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 pub(crate) struct Fetch {
     pub(crate) locator: Locator,
     pub(crate) tail: Arc<Tail>,
+    /// The memory of readers that are behind those that `tail` serves.
+    pub(crate) behind: Arc<Tail>,
+    pub(crate) leader: Arc<Leader>,
     pub(crate) cold: Cold,
 }
 
@@ -68,7 +72,10 @@ impl Fetch {
             }
             let mut all_followed = true;
             for (asked, one) in request.partitions.iter().zip(&gathered) {
-                let waits = |version| self.tail.wait(asked.partition, version, &waiter);
+                let waits = |version| {
+                    self.tail.wait(asked.partition, version, &waiter)
+                        || self.behind.wait(asked.partition, version, &waiter)
+                };
                 // Partitions in the object store have something to give whenever they are asked.
                 all_followed &= one.version.is_some_and(waits);
             }
@@ -143,7 +150,11 @@ impl Fetch {
         }
         let committed_only = request.isolation == Isolation::ReadCommitted;
         let max_bytes = asked.max_bytes.min(room.bytes);
-        let memory = self.tail.read(asked.partition, located.leader_epoch, asked.offset, committed_only, max_bytes)?;
+        let read = |memory: &Tail| {
+            let found = memory.read(asked.partition, located.leader_epoch, asked.offset, committed_only, max_bytes)?;
+            (!matches!(found.found, Found::Elsewhere)).then_some(found)
+        };
+        let memory = read(&self.tail).or_else(|| read(&self.behind))?;
         let mut fetched = match memory.found {
             Found::Elsewhere => return None,
             // Nobody will wait for what is on its way here.
@@ -171,32 +182,34 @@ impl Fetch {
             answer.diverging = Some(diverging);
             return Ok((answer, None));
         }
-        metrics::leader_read();
-        let read = located
-            .storage
-            .read(ReadRequest {
-                journal: located.journal,
-                partition: asked.partition,
-                revision,
-                offset: asked.offset,
-                max_bytes,
-                current_leader_epoch: asked.current_leader_epoch,
-            })
-            .await?;
-        let (mut batches, tiered) = match read.records {
+        let read = ReadRequest {
+            journal: located.journal,
+            partition: asked.partition,
+            revision,
+            offset: asked.offset,
+            max_bytes,
+            current_leader_epoch: asked.current_leader_epoch,
+        };
+        let read = self.leader.read(&located.storage, read).await?;
+        let (mut batches, tiered) = match &read.records {
             Records::Batches(batches) => {
                 metrics::served("leader", batches.iter().map(Batch::wire_len).sum());
-                (batches, false)
+                (batches.clone(), false)
             }
-            Records::Tiered(runs) => (self.cold.read(&runs, asked.offset, max_bytes).await?, true),
+            Records::Tiered(runs) => (self.cold.read(runs, asked.offset, max_bytes).await?, true),
         };
         if isolation == Isolation::ReadCommitted {
             batches.retain(|batch| batch.next_offset() <= read.bounds.last_stable_offset);
         }
         let next = batches.last().map_or(asked.offset, Batch::next_offset);
-        let version =
-            if tiered { None } else { self.tail.follow(asked.partition, located, read.bounds, next, revision) };
-        Ok((fetched(read.bounds, batches, read.aborted), version))
+        let follow = |memory: &Arc<Tail>| memory.follow(asked.partition, located, read.bounds, next, revision);
+        let at_end = next >= read.bounds.high_watermark;
+        let version = match tiered {
+            true => None,
+            // At the end there is one place for all.
+            false => follow(&self.tail).or_else(|| if at_end { None } else { follow(&self.behind) }),
+        };
+        Ok((fetched(read.bounds, batches, read.aborted.clone()), version))
     }
 }
 

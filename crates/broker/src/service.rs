@@ -62,12 +62,14 @@ impl Service {
     pub async fn start(config: &Config, deps: Dependencies) -> Result<Arc<Self>, StartError> {
         let Dependencies { node, view, storages, bucket, clock, shutdown } = deps;
         let locator = Locator::new(view, storages);
-        let tail = Tail::new(config.tail_bytes);
+        let tail = Tail::new(config.tail_bytes / 2);
+        let behind = Tail::behind(config.tail_bytes / 2);
         let cold = Cold::open(bucket, config).await?;
-        tokio::spawn(sweep(tail.clone(), shutdown));
+        tokio::spawn(sweep(tail.clone(), shutdown.clone()));
+        tokio::spawn(sweep(behind.clone(), shutdown));
         Ok(Arc::new(Self {
             produce: Produce::start(node, locator.clone(), clock),
-            fetch: Fetch { locator: locator.clone(), tail, cold },
+            fetch: Fetch { locator: locator.clone(), tail, behind, leader: Arc::default(), cold },
             locator,
         }))
     }

@@ -4,8 +4,9 @@
 mod ring;
 mod stream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tidemark_model::storage::{Bounds, TailCommand};
 use tidemark_model::{Batch, NodeId, Storage, TopicPartition};
@@ -17,11 +18,14 @@ use self::ring::{Ring, WINDOW};
 use crate::locate::Located;
 use crate::metrics;
 
-/// The fewest bytes kept for each followed partition, however many there are.
-const KEEP_AT_LEAST: u64 = 64 << 10;
+/// The least that a stream may run ahead of the readers of a partition, however many are followed: one of Java's batches.
+const SMALLEST_WINDOW: u64 = 16 << 10;
 
-/// The most bytes kept for one partition: enough for readers that are some seconds apart.
-const KEEP_AT_MOST: u64 = 16 << 20;
+/// The part of the memory that may be taken by what is ahead of its readers; the rest is for those who come later.
+const AHEAD: u64 = 2;
+
+/// A reader that is behind the others takes the place of one that has not read for this long.
+const STALLED: Duration = Duration::from_secs(1);
 
 /// Commands to one storage node that may wait to be sent. A partition has at most a few under way, so only a node that
 /// takes nothing fills it: then its stream is dropped.
@@ -30,11 +34,16 @@ const COMMANDS: usize = 1 << 16;
 /// Dead waiters of a partition are looked for when this many are registered, and at each doubling.
 const WAITERS_BEFORE_PRUNING: usize = 16;
 
+/// Arrivals of what is no longer in memory are looked for when there are this many, and at each doubling.
+const ARRIVALS_BEFORE_PRUNING: usize = 4096;
+
 /// What the broker follows, shared by fetches and streams.
 pub(crate) struct Tail {
     inner: Mutex<Inner>,
     /// Bytes kept over all partitions.
     budget: u64,
+    /// Whether it also goes back, for a reader that is behind one that stopped.
+    follows_back: bool,
 }
 
 #[derive(Default)]
@@ -43,6 +52,20 @@ struct Inner {
     streams: BTreeMap<NodeId, Stream>,
     last_stream: u64,
     last_subscription: u64,
+    /// Bytes that all rings take together.
+    bytes: u64,
+    /// What came, oldest first: in this order it leaves, of whichever partition it is. So what came in one message leaves
+    /// together, and no message is kept by a partition that gets little.
+    arrivals: VecDeque<Arrival>,
+    prune_arrivals_at: usize,
+}
+
+/// What an event brought to a ring.
+struct Arrival {
+    partition: TopicPartition,
+    subscription: u64,
+    /// Bytes that the ring had received then.
+    end: u64,
 }
 
 struct Followed {
@@ -75,6 +98,8 @@ pub(crate) struct FromMemory {
 /// Tells one content of a partition's memory from any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Version {
+    /// Whose memory it is of: see [`Tail::behind`].
+    behind: bool,
     /// The subscription.
     subscription: u64,
     /// What it has delivered.
@@ -83,7 +108,12 @@ pub(crate) struct Version {
 
 impl Tail {
     pub(crate) fn new(budget: usize) -> Arc<Self> {
-        Arc::new(Self { inner: Mutex::default(), budget: budget as u64 })
+        Arc::new(Self { inner: Mutex::default(), budget: budget as u64, follows_back: false })
+    }
+
+    /// For those who are behind the furthest readers: a second place in each partition.
+    pub(crate) fn behind(budget: usize) -> Arc<Self> {
+        Arc::new(Self { inner: Mutex::default(), budget: budget as u64, follows_back: true })
     }
 
     /// Reads from memory. Nothing when the partition is not followed in this leader epoch.
@@ -102,18 +132,22 @@ impl Tail {
             inner.forget(at);
             return None;
         }
-        followed.read_at = Instant::now();
         let limit = if committed_only { bounds.last_stable_offset } else { bounds.high_watermark };
         let found = followed.ring.read(offset, limit, max_bytes);
-        let (credit, node, version) = (followed.ring.take_credit(), followed.node, followed.version);
+        if !matches!(found, Found::Elsewhere) {
+            followed.read_at = Instant::now();
+        }
+        let (node, version) = (followed.node, followed.version);
+        let credit = inner.take_credit(at, self.budget);
         if credit > 0 {
             inner.send(node, TailCommand::Credit { partition: at, bytes: credit });
         }
         Some(FromMemory { bounds, found, version })
     }
 
-    /// Follows a partition from `next` on, unless it is followed from there or from further on already. The version is
-    /// that of memory before the subscription delivered anything, and none when it was followed already.
+    /// Follows a partition from `next` on, unless it is followed from there or from further on already; from further on by
+    /// somebody who still reads, if it `follows_back`. The version is that of memory before the subscription delivered
+    /// anything, and none when it was followed already.
     pub(crate) fn follow(
         self: &Arc<Self>,
         at: TopicPartition,
@@ -125,14 +159,18 @@ impl Tail {
         let mut inner = self.lock();
         if let Some(followed) = inner.partitions.get(&at) {
             let current = followed.ring.bounds().leader_epoch >= bounds.leader_epoch;
-            if current && followed.ring.next() >= next {
-                return (followed.ring.next() == next).then_some(followed.version);
+            if current && followed.ring.next() == next {
+                return Some(followed.version);
+            }
+            let given_up = self.follows_back && followed.read_at.elapsed() > STALLED;
+            if current && followed.ring.next() > next && !given_up {
+                return None;
             }
             inner.forget(at);
         }
         let stream = inner.stream_to(self, located.leader, &located.storage);
         inner.last_subscription += 1;
-        let version = Version { subscription: inner.last_subscription, pushes: 0 };
+        let version = Version { behind: self.follows_back, subscription: inner.last_subscription, pushes: 0 };
         inner.partitions.insert(
             at,
             Followed {
@@ -148,10 +186,8 @@ impl Tail {
         );
         metrics::observe_followed_partitions(inner.partitions.len());
         let journal = located.journal;
-        inner.send(
-            located.leader,
-            TailCommand::Subscribe { journal, partition: at, revision, offset: next, credit: WINDOW },
-        );
+        let credit = inner.take_credit(at, self.budget);
+        inner.send(located.leader, TailCommand::Subscribe { journal, partition: at, revision, offset: next, credit });
         Some(version)
     }
 
@@ -159,7 +195,8 @@ impl Tail {
     /// when the partition is not followed, so that nothing would.
     pub(crate) fn wait(&self, at: TopicPartition, version: Version, waiter: &Arc<Notify>) -> bool {
         let mut inner = self.lock();
-        let Some(followed) = inner.partitions.get_mut(&at) else { return false };
+        let own = version.behind == self.follows_back;
+        let Some(followed) = inner.partitions.get_mut(&at).filter(|_| own) else { return false };
         if followed.version != version {
             waiter.notify_one();
             return true;
@@ -192,30 +229,34 @@ impl Tail {
         aborted: Vec<tidemark_model::storage::AbortedTransaction>,
     ) {
         let mut inner = self.lock();
-        let keep = (self.budget / inner.partitions.len().max(1) as u64).clamp(KEEP_AT_LEAST, KEEP_AT_MOST);
         let Some(followed) = inner.partitions.get_mut(&at).filter(|followed| followed.stream == stream) else { return };
-        match followed.ring.push(bounds, batches, aborted) {
-            Ok(new) => {
-                followed.ring.evict(keep);
-                if new {
-                    followed.version.pushes += 1;
-                    wake(&mut followed.waiters);
-                }
-                let (credit, node) = (followed.ring.take_credit(), followed.node);
-                // From here on nothing below it is read from the ring. Whoever deleted it waits for this word.
-                let log_start_offset = bounds.log_start_offset;
-                let told = followed.seen.replace(log_start_offset) == Some(log_start_offset);
-                if !told {
-                    inner.send(node, TailCommand::Seen { partition: at, log_start_offset });
-                }
-                if credit > 0 {
-                    inner.send(node, TailCommand::Credit { partition: at, bytes: credit });
-                }
-            }
-            Err(ring::Discontinuous) => {
-                tracing::debug!(partition = %at, "the tail stream did not continue: starting over");
-                inner.forget(at);
-            }
+        let (before, received) = (followed.ring.bytes(), followed.ring.received());
+        let pushed = followed.ring.push(bounds, batches, aborted);
+        let (after, end) = (followed.ring.bytes(), followed.ring.received());
+        let (subscription, node) = (followed.version.subscription, followed.node);
+        if pushed == Ok(true) {
+            followed.version.pushes += 1;
+            wake(&mut followed.waiters);
+        }
+        // From here on nothing below it is read from the ring. Whoever deleted it waits for this word.
+        let log_start_offset = bounds.log_start_offset;
+        let told = followed.seen.replace(log_start_offset) == Some(log_start_offset);
+        inner.bytes = inner.bytes + after - before;
+        if let Err(ring::Discontinuous) = pushed {
+            tracing::debug!(partition = %at, "the tail stream did not continue: starting over");
+            inner.forget(at);
+            return;
+        }
+        if !told {
+            inner.send(node, TailCommand::Seen { partition: at, log_start_offset });
+        }
+        if end > received {
+            inner.arrived(Arrival { partition: at, subscription, end });
+        }
+        inner.make_room(self.budget);
+        let credit = inner.take_credit(at, self.budget);
+        if credit > 0 {
+            inner.send(node, TailCommand::Credit { partition: at, bytes: credit });
         }
     }
 
@@ -234,13 +275,16 @@ impl Tail {
         if inner.streams.get(&node).is_some_and(|known| known.id == stream) {
             inner.streams.remove(&node);
         }
+        let mut freed = 0;
         inner.partitions.retain(|_, followed| {
             let keep = followed.stream != stream;
             if !keep {
+                freed += followed.ring.bytes();
                 wake(&mut followed.waiters);
             }
             keep
         });
+        inner.bytes -= freed;
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -250,9 +294,49 @@ impl Tail {
 }
 
 impl Inner {
+    /// Credit to give for a partition, which has its share of what may be ahead of readers.
+    fn take_credit(&mut self, at: TopicPartition, budget: u64) -> u64 {
+        let share = budget / AHEAD / self.partitions.len().max(1) as u64;
+        let most = share.clamp(SMALLEST_WINDOW, WINDOW);
+        self.partitions.get_mut(&at).map_or(0, |followed| followed.ring.take_credit(most))
+    }
+
+    fn arrived(&mut self, arrival: Arrival) {
+        if self.arrivals.len() >= self.prune_arrivals_at {
+            let partitions = &self.partitions;
+            let lives = |one: &Arrival| {
+                let followed = partitions.get(&one.partition);
+                followed.is_some_and(|followed| followed.version.subscription == one.subscription)
+            };
+            self.arrivals.retain(lives);
+            self.prune_arrivals_at = (self.arrivals.len() * 2).max(ARRIVALS_BEFORE_PRUNING);
+        }
+        self.arrivals.push_back(arrival);
+    }
+
+    /// Lets go of what came first, until all takes no more than `budget`. A partition of which something goes that its
+    /// readers are about to read starts over, from its leader.
+    fn make_room(&mut self, budget: u64) {
+        while self.bytes > budget {
+            let Some(Arrival { partition, subscription, end }) = self.arrivals.pop_front() else { return };
+            let followed = self.partitions.get_mut(&partition);
+            let Some(followed) = followed.filter(|followed| followed.version.subscription == subscription) else {
+                continue;
+            };
+            let before = followed.ring.bytes();
+            let were_read = followed.ring.evict_through(end);
+            let after = followed.ring.bytes();
+            self.bytes -= before - after;
+            if !were_read {
+                self.forget(partition);
+            }
+        }
+    }
+
     /// Stops following a partition and wakes those who wait for it, so that they ask its leader.
     fn forget(&mut self, at: TopicPartition) {
         if let Some(mut followed) = self.partitions.remove(&at) {
+            self.bytes -= followed.ring.bytes();
             wake(&mut followed.waiters);
             self.send(followed.node, TailCommand::Unsubscribe { partition: at });
         }

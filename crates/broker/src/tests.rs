@@ -85,6 +85,10 @@ struct Cluster {
 }
 
 async fn cluster() -> Cluster {
+    cluster_of(&Config::default()).await
+}
+
+async fn cluster_of(config: &Config) -> Cluster {
     let log = Log::new(1);
     let (view, receiver) = watch::channel(Arc::new(state(1, 2, 1)));
     let end = CancellationToken::new();
@@ -97,7 +101,7 @@ async fn cluster() -> Cluster {
         clock: Arc::new(Fixed),
         shutdown: end.clone(),
     };
-    let broker = Service::start(&Config::default(), deps).await.unwrap();
+    let broker = Service::start(config, deps).await.unwrap();
     Cluster { log, bucket, broker, view, _end: end.drop_guard() }
 }
 
@@ -159,6 +163,61 @@ async fn a_long_poll_wakes_on_data_and_many_readers_cost_one_leader_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn sixteen_readers_of_one_partition_from_its_start_cost_one_leader_read() {
+    let cluster = cluster().await;
+    for _ in 0..20 {
+        assert!(cluster.broker.produce(produce(1, 0)).await[0].is_ok());
+    }
+    let few = FetchRequest { max_bytes: 3 * records(10).len(), ..fetch(0, LONG) };
+    let readers: Vec<_> = (0..16)
+        .map(|_| {
+            let (broker, mut request) = (cluster.broker.clone(), few.clone());
+            tokio::spawn(async move {
+                while request.partitions[0].offset < 20 {
+                    let answer = broker.fetch(request.clone()).await.remove(0).unwrap();
+                    assert_eq!(answer.batches[0].base_offset, request.partitions[0].offset);
+                    request.partitions[0].offset += answer.batches.len() as i64;
+                }
+            })
+        })
+        .collect();
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    assert_eq!(cluster.log.reads(), 1);
+    assert_eq!(cluster.log.tail_commands().iter().filter(|c| matches!(c, TailCommand::Subscribe { .. })).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_is_bounded_and_what_came_first_leaves_it_first() {
+    let cluster = cluster_of(&Config { tail_bytes: 6_000, ..Config::default() }).await;
+    for partition in [0, 1] {
+        let mut follow = fetch(0, Duration::ZERO);
+        follow.partitions[0].partition = at(partition);
+        assert_eq!(fetched(&cluster, follow).await, Ok(vec![]));
+        cluster.log.subscribed(at(partition)).await;
+    }
+    let read = async |partition, offset| {
+        let mut request = fetch(offset, LONG);
+        request.partitions[0].partition = at(partition);
+        let before = cluster.log.reads();
+        let offsets = fetched(&cluster, request).await.unwrap();
+        (offsets, cluster.log.reads() - before)
+    };
+    assert!(cluster.broker.produce(produce(1, 0)).await[0].is_ok());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(read(0, 0).await, (vec![0], 0), "from memory");
+    for _ in 0..30 {
+        assert!(cluster.broker.produce(produce(1, 1)).await[0].is_ok());
+    }
+    // Time goes on when nobody has anything to do: all has come by the stream.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(read(1, 29).await, (vec![29], 0), "the last of the other, from memory");
+    assert_eq!(read(0, 0).await, (vec![0], 1), "it had to go, though its partition has nothing else");
+    assert_eq!(read(1, 0).await.1, 1, "and so had the first of the other");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_empty_fetch_ends_after_its_wait_and_an_error_at_once() {
     let cluster = cluster().await;
     let begun = tokio::time::Instant::now();
@@ -176,6 +235,34 @@ async fn a_reader_far_behind_is_not_given_what_is_in_memory() {
     }
     assert_eq!(fetched(&cluster, fetch(2, LONG)).await, Ok(vec![2]));
     assert_eq!(fetched(&cluster, fetch(0, LONG)).await, Ok(vec![0, 1, 2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_catches_up_behind_another_has_a_stream_too_and_one_behind_both_when_that_stops() {
+    let cluster = cluster().await;
+    for _ in 0..20 {
+        assert!(cluster.broker.produce(produce(1, 0)).await[0].is_ok());
+    }
+    let few = |offset| FetchRequest { max_bytes: 2 * records(10).len(), ..fetch(offset, LONG) };
+    assert_eq!(fetched(&cluster, fetch(19, LONG)).await, Ok(vec![19]), "somebody is at the end");
+    let settle = || tokio::time::sleep(Duration::from_millis(1));
+    let read = async |from: i64, to: i64| {
+        let before = cluster.log.reads();
+        for offset in (from..to).step_by(2) {
+            assert_eq!(fetched(&cluster, few(offset)).await, Ok(vec![offset, offset + 1]));
+            settle().await;
+        }
+        cluster.log.reads() - before
+    };
+    assert_eq!(read(8, 16).await, 1, "the first of four, and then its stream");
+    assert_eq!(read(0, 4).await, 2, "a third finds both places taken");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(read(0, 8).await, 1, "and has that of one who stopped");
+    assert!(cluster.broker.produce(produce(1, 0)).await[0].is_ok());
+    settle().await;
+    let before = cluster.log.reads();
+    assert_eq!(fetched(&cluster, fetch(20, LONG)).await, Ok(vec![20]));
+    assert_eq!(cluster.log.reads(), before, "who is at the end never noticed");
 }
 
 #[tokio::test(start_paused = true)]

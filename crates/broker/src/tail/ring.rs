@@ -2,20 +2,31 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use tidemark_model::Batch;
 use tidemark_model::storage::{AbortedTransaction, Bounds};
 
-/// How far the stream may run ahead of the furthest reader. A reader that catches up is served from here, so this is
-/// its read-ahead: large enough that a round trip to the leader does not show.
+/// How far the stream may run ahead of the furthest reader at most. A reader that catches up is served from here, so this
+/// is its read-ahead: large enough that a round trip to the leader does not show.
 pub(crate) const WINDOW: u64 = 4 << 20;
 
-/// Credit is topped up in steps of at least this, so that its messages are few.
-const CREDIT_STEP: u64 = WINDOW / 4;
+/// How far it runs ahead of a reader that may yet turn out to read only once. It doubles with each read that goes on.
+const FIRST_WINDOW: u64 = WINDOW / 8;
+
+/// Credit is topped up in steps of at least this part of the window, so that its messages are few.
+const STEPS: u64 = 4;
+
+/// A body of less is copied when it comes to stay: it is a slice of a message, or of a request, which it would keep whole.
+/// What a longer one may keep is counted as the operator's margin.
+const COPIED: usize = 16 << 10;
+
+/// Bytes that a batch takes beside its body.
+const BESIDE_BODY: u64 = 128;
 
 #[derive(Debug)]
 pub(crate) struct Ring {
     batches: VecDeque<Held>,
-    /// Bytes of `batches`.
+    /// Bytes of memory that `batches` take.
     bytes: u64,
     /// Bytes received since the ring began.
     received: u64,
@@ -25,6 +36,8 @@ pub(crate) struct Ring {
     aborted: VecDeque<AbortedTransaction>,
     /// Where, in bytes received, the furthest reader is.
     read_up_to: u64,
+    /// How far the stream may run ahead of it.
+    window: u64,
     /// Bytes of credit the leader still has.
     credit: u64,
 }
@@ -54,7 +67,7 @@ pub(crate) enum Found {
 pub(crate) struct Discontinuous;
 
 impl Ring {
-    /// A ring whose stream begins at `next` with a credit of [`WINDOW`].
+    /// A ring whose stream begins at `next`.
     pub(crate) fn new(next: i64, bounds: Bounds) -> Self {
         Self {
             batches: VecDeque::new(),
@@ -64,8 +77,19 @@ impl Ring {
             bounds,
             aborted: VecDeque::new(),
             read_up_to: 0,
-            credit: WINDOW,
+            window: FIRST_WINDOW,
+            credit: 0,
         }
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes received since the ring began.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
     }
 
     pub(crate) fn bounds(&self) -> Bounds {
@@ -98,7 +122,8 @@ impl Ring {
             }
             let size = batch.wire_len() as u64;
             self.next = batch.next_offset();
-            self.bytes += size;
+            let batch = settled(batch);
+            self.bytes += weight(&batch);
             self.received += size;
             self.credit = self.credit.saturating_sub(size);
             self.batches.push_back(Held { batch, end: self.received });
@@ -107,7 +132,7 @@ impl Ring {
         self.bounds = bounds;
         while let Some(deleted) = self.batches.front().filter(|held| held.batch.last_offset() < bounds.log_start_offset)
         {
-            self.bytes -= deleted.batch.wire_len() as u64;
+            self.bytes -= weight(&deleted.batch);
             self.read_up_to = self.read_up_to.max(deleted.end);
             self.batches.pop_front();
         }
@@ -123,6 +148,7 @@ impl Ring {
         let start = self.batches.partition_point(|held| held.batch.last_offset() < offset);
         let mut batches = Vec::new();
         let mut bytes = 0;
+        let before = self.read_up_to;
         for held in self.batches.range(start..) {
             let size = held.batch.wire_len();
             if held.batch.next_offset() > limit || (!batches.is_empty() && bytes + size > max_bytes) {
@@ -131,6 +157,9 @@ impl Ring {
             bytes += size;
             self.read_up_to = self.read_up_to.max(held.end);
             batches.push(held.batch.clone());
+        }
+        if self.read_up_to > before {
+            self.window = (self.window * 2).min(WINDOW);
         }
         match batches.last() {
             None => Found::End,
@@ -143,32 +172,31 @@ impl Ring {
         }
     }
 
-    /// Drops the oldest batches until at most `keep` bytes are held, but none that the furthest reader has yet to read.
+    /// Drops the batches received up to `end`. False when the furthest reader had yet to read one of them.
     ///
-    /// What it has not read is at most [`WINDOW`] and a batch, by the credit given; at the end of the log the stream
-    /// runs on whether it is read or not, and then only `keep` counts.
-    pub(crate) fn evict(&mut self, keep: u64) {
+    /// At the end of the log the stream runs on whether it is read or not; there no reader is waited for.
+    pub(crate) fn evict_through(&mut self, end: u64) -> bool {
+        let mut were_read = true;
         let caught_up = self.caught_up();
-        while self.bytes > keep {
-            match self.batches.front() {
-                Some(oldest) if caught_up || oldest.end <= self.read_up_to => {
-                    self.bytes -= oldest.batch.wire_len() as u64;
-                    let gone = oldest.batch.last_offset();
-                    self.batches.pop_front();
-                    while self.aborted.front().is_some_and(|a| a.last_offset <= gone) {
-                        self.aborted.pop_front();
-                    }
-                }
-                Some(_) | None => break,
+        while let Some(oldest) = self.batches.front().filter(|oldest| oldest.end <= end) {
+            were_read &= caught_up || oldest.end <= self.read_up_to;
+            self.bytes -= weight(&oldest.batch);
+            let gone = oldest.batch.last_offset();
+            self.batches.pop_front();
+            while self.aborted.front().is_some_and(|a| a.last_offset <= gone) {
+                self.aborted.pop_front();
             }
         }
+        were_read
     }
 
-    /// Credit to give the leader now, so that it sends on; 0 when there is enough, or a reader has to read first.
-    pub(crate) fn take_credit(&mut self) -> u64 {
-        let ahead = if self.caught_up() { 0 } else { self.received - self.read_up_to };
-        let wanted = WINDOW.saturating_sub(ahead).saturating_sub(self.credit);
-        if wanted < CREDIT_STEP {
+    /// Credit to give the leader now, so that it sends on; 0 when there is enough, or a reader has to read first. `most`:
+    /// the window that the partition may have among others.
+    pub(crate) fn take_credit(&mut self, most: u64) -> u64 {
+        let (ahead, window) =
+            if self.caught_up() { (0, most) } else { (self.received - self.read_up_to, self.window.min(most)) };
+        let wanted = window.saturating_sub(ahead).saturating_sub(self.credit);
+        if wanted < (window / STEPS).max(1) {
             return 0;
         }
         self.credit += wanted;
@@ -178,6 +206,20 @@ impl Ring {
     fn caught_up(&self) -> bool {
         self.next >= self.bounds.high_watermark
     }
+}
+
+/// The batch as it is kept.
+fn settled(batch: Batch) -> Batch {
+    if batch.body().len() >= COPIED {
+        return batch;
+    }
+    let copy = Bytes::copy_from_slice(batch.body());
+    // The same bytes are a batch again.
+    Batch::from_body(batch.base_offset, batch.leader_epoch, copy).unwrap_or(batch)
+}
+
+fn weight(batch: &Batch) -> u64 {
+    batch.body().len() as u64 + BESIDE_BODY
 }
 
 #[cfg(test)]
@@ -239,7 +281,7 @@ mod tests {
         let mut ring = Ring::new(0, bounds(30));
         ring.push(bounds(30), vec![batch(0, 10, 100), batch(10, 10, 100), batch(20, 10, 100)], vec![]).unwrap();
         ring.push(Bounds { log_start_offset: 15, ..bounds(30) }, vec![], vec![]).unwrap();
-        assert_eq!(ring.bytes, 200, "the first lies below whole");
+        assert_eq!(ring.bytes(), 2 * (100 - 16 + BESIDE_BODY), "the first lies below whole");
         assert_eq!(offsets(ring.read(14, i64::MAX, 1_000)), [-1]);
         assert_eq!(offsets(ring.read(15, i64::MAX, 1_000)), [10, 20]);
         ring.push(Bounds { log_start_offset: 30, ..bounds(30) }, vec![], vec![]).unwrap();
@@ -248,22 +290,60 @@ mod tests {
     }
 
     #[test]
-    fn credit_stops_ahead_of_the_readers_and_flows_at_the_end_of_the_log() {
+    fn credit_stops_ahead_of_the_readers_grows_with_them_and_flows_at_the_end_of_the_log() {
         let size = 1 << 20;
         let mut ring = Ring::new(0, bounds(100));
+        assert_eq!(ring.take_credit(WINDOW), FIRST_WINDOW);
         let all: Vec<Batch> = (0..4).map(|n| batch(n, 1, size)).collect();
         ring.push(bounds(100), all, vec![]).unwrap();
-        assert_eq!(ring.take_credit(), 0, "nothing was read yet");
-        ring.evict(0);
-        assert_eq!(ring.bytes, 4 << 20, "what is unread stays");
-        assert_eq!(offsets(ring.read(0, i64::MAX, 2 * size)), [0, 1]);
-        assert_eq!(ring.take_credit(), 2 << 20);
-        ring.evict(0);
-        assert_eq!(ring.bytes, 2 << 20);
+        assert_eq!(ring.take_credit(WINDOW), 0, "nothing was read yet");
+        for offset in 0..3 {
+            assert_eq!(offsets(ring.read(offset, i64::MAX, size)), [offset]);
+        }
+        assert_eq!(offsets(ring.read(0, i64::MAX, size)), [0], "a reader behind does not make it grow");
+        assert_eq!(ring.take_credit(WINDOW), 3 << 20, "of what one may be ahead, one is unread");
+        assert_eq!(ring.take_credit(WINDOW), 0);
         ring.push(bounds(4), vec![], vec![]).unwrap();
-        assert_eq!(ring.take_credit(), 2 << 20, "at the end of the log the stream needs no reader");
-        ring.evict(0);
-        assert_eq!(ring.bytes, 0);
+        assert_eq!(ring.take_credit(WINDOW), 1 << 20, "at the end of the log the stream needs no reader");
+        assert!(ring.evict_through(ring.received()));
+        assert_eq!(ring.bytes(), 0);
         assert_eq!(offsets(ring.read(4, i64::MAX, size)), [] as [i64; 0]);
+    }
+
+    #[test]
+    fn a_partition_among_many_has_a_small_window() {
+        let mut ring = Ring::new(0, bounds(100));
+        assert_eq!(ring.take_credit(20_000), 20_000);
+        ring.push(bounds(100), vec![batch(0, 1, 18_000)], vec![]).unwrap();
+        assert_eq!(ring.take_credit(20_000), 0);
+        assert_eq!(offsets(ring.read(0, i64::MAX, 1)), [0]);
+        assert_eq!(ring.take_credit(20_000), 18_000);
+    }
+
+    #[test]
+    fn what_goes_before_it_was_read_is_told() {
+        let mut ring = Ring::new(0, bounds(100));
+        ring.push(bounds(100), vec![batch(0, 1, 100)], vec![]).unwrap();
+        let first = ring.received();
+        ring.push(bounds(100), vec![batch(1, 1, 100)], vec![]).unwrap();
+        assert_eq!(offsets(ring.read(0, i64::MAX, 100)), [0]);
+        assert!(ring.evict_through(first), "it was read");
+        assert_eq!(offsets(ring.read(1, i64::MAX, 0)), [1]);
+        ring.push(bounds(100), vec![batch(2, 1, 100)], vec![]).unwrap();
+        assert!(!ring.evict_through(ring.received()));
+        assert_eq!(offsets(ring.read(1, i64::MAX, 100)), [-1]);
+    }
+
+    #[test]
+    fn a_small_batch_does_not_keep_the_message_that_it_came_in() {
+        let (small, large) = (batch(0, 1, 16 + COPIED - 1), batch(1, 1, 16 + COPIED));
+        let message: Bytes = [&small.prefix()[..], small.body(), &large.prefix(), large.body()].concat().into();
+        let batches = Batch::split_all(message.clone()).unwrap();
+        let mut ring = Ring::new(0, bounds(2));
+        ring.push(bounds(2), batches, vec![]).unwrap();
+        let Found::Batches { batches, .. } = ring.read(0, i64::MAX, 1 << 20) else { panic!() };
+        let within = |batch: &Batch| message.as_ptr_range().contains(&batch.body().as_ptr());
+        assert_eq!(batches.iter().map(within).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(batches[0], small);
     }
 }

@@ -204,6 +204,8 @@ impl Storage for Log {
     }
 
     async fn read(&self, request: ReadRequest) -> Result<Read, StorageError> {
+        // Others may ask meanwhile.
+        tokio::task::yield_now().await;
         let mut state = self.state.lock().unwrap();
         state.reads += 1;
         let bounds = state.bounds(request.partition);
@@ -262,7 +264,10 @@ async fn take(
                 subscriptions.send_modify(|all| *all.entry(partition).or_insert(0) += 1);
             }
             TailCommand::Credit { .. } | TailCommand::Seen { .. } => {}
-            TailCommand::Unsubscribe { partition } => state.subscribers.retain(|(at, _, _)| *at != partition),
+            TailCommand::Unsubscribe { partition } => {
+                let of_this = |at: &TopicPartition, to: &Events| *at == partition && to.same_channel(&events);
+                state.subscribers.retain(|(at, _, to)| !of_this(at, to));
+            }
         }
     }
 }
