@@ -3,9 +3,13 @@
 //! Bytes are counted as they arrive, not as they are announced, so that a client that announces 100 MiB and sends
 //! nothing costs nothing. A connection that may not hold more is simply not read: TCP tells its client to wait.
 
+mod answers;
+
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub(crate) use answers::{Answers, LEAST_ANSWER, Room};
 
 /// Bytes of requests that one process holds before it stops reading, beyond the largest request it accepts.
 const PROCESS_BYTES: usize = 128 << 20;

@@ -35,6 +35,7 @@ pub(crate) mod waiting;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -128,9 +129,10 @@ pub(crate) fn dispatch(
             span.in_scope(|| produce::handle(call, request))
         }
         ApiKey::Fetch => async move {
+            let at_the_tail = Arc::clone(&turn.at_the_tail);
             turn.come().await;
             let request = call.decoded(FetchRequest::decode(body, version))?;
-            fetch::handle(call, request).await
+            fetch::handle(call, request, &at_the_tail).await
         }
         .boxed(),
         ApiKey::JoinGroup | ApiKey::SyncGroup => {
@@ -162,7 +164,7 @@ pub(crate) fn dispatch(
 async fn handle(call: Call, request: Request) -> Answer {
     match request {
         Request::Produce(request) => produce::handle(call, request).await,
-        Request::Fetch(request) => fetch::handle(call, request).await,
+        Request::Fetch(request) => fetch::handle(call, request, &AtomicBool::new(false)).await,
         Request::ListOffsets(request) => list_offsets::handle(call, request).await,
         Request::Metadata(request) => metadata::handle(call, request).await,
         Request::OffsetCommit(request) => offset_commit::handle(call, request).await,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Config;
-use crate::admission::Admission;
+use crate::admission::{Admission, Answers};
 use crate::fetch_session::{MAX_SESSIONS, Sessions};
 use crate::handlers::init_producer_id::ProducerIds;
 use crate::handlers::waiting;
@@ -70,6 +70,8 @@ pub(crate) struct Gateway {
     pub(crate) large_requests: Arc<Semaphore>,
     /// Taken, byte by byte, by requests that wait for other members of a group.
     pub(crate) waiting: Arc<Semaphore>,
+    /// Taken by fetches, for what they answer.
+    pub(crate) answers: Answers,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: CancellationToken,
 }
@@ -100,6 +102,7 @@ impl Service {
             producer_ids: ProducerIds::default(),
             large_requests: Arc::new(Semaphore::new(1)),
             waiting: waiting::room(),
+            answers: Answers::default(),
             metrics: Metrics::new(),
             shutdown: shutdown.clone(),
         });

@@ -1,7 +1,9 @@
 //! Frames: four bytes of length, then that many bytes of a header and a message.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use kafka_wire_core::StrBytes;
@@ -43,6 +45,8 @@ pub struct ResponseFrame {
     /// None of them is empty.
     chunks: VecDeque<Bytes>,
     remaining: usize,
+    /// What lasts as long as the frame does.
+    _kept: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// How many bytes follow the length of a frame. `max` is the listener's limit, Kafka's `socket.request.max.bytes`.
@@ -87,7 +91,7 @@ pub(crate) fn response_header_version(api_key: ApiKey, api_version: i16) -> i16 
 
 impl ResponseFrame {
     pub(crate) fn with_capacity(chunks: usize) -> Self {
-        Self { chunks: VecDeque::with_capacity(chunks), remaining: 0 }
+        Self { chunks: VecDeque::with_capacity(chunks), remaining: 0, _kept: None }
     }
 
     pub(crate) fn push(&mut self, chunk: Bytes) {
@@ -95,6 +99,12 @@ impl ResponseFrame {
             self.remaining += chunk.len();
             self.chunks.push_back(chunk);
         }
+    }
+
+    /// Keeps something until the frame is dropped, which is when it is written: a permit for its memory.
+    #[must_use]
+    pub fn keeping(self, kept: impl Any + Send + Sync) -> Self {
+        Self { _kept: Some(Arc::new(kept)), ..self }
     }
 
     /// The pieces that are left, for a writer of its own.

@@ -3,6 +3,9 @@
 //! Kafka begins a request of a connection when the one before is answered. Here they overlap where nobody can tell:
 //! produce requests among themselves, and reads among themselves.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use tokio::sync::watch;
 
 /// What a request may overlap with.
@@ -34,6 +37,7 @@ pub(super) struct Turns {
     /// How many requests there were up to and with the last one that changes something.
     changes: u64,
     large_reads: u64,
+    at_the_tail: Arc<AtomicBool>,
 }
 
 /// The writer's side: says how far it has got.
@@ -48,12 +52,14 @@ pub(crate) struct Turn {
     progress: watch::Receiver<Progress>,
     answered: u64,
     written: u64,
+    /// Whether the connection's last large read found little: the next will wait for more to come.
+    pub(crate) at_the_tail: Arc<AtomicBool>,
 }
 
 impl Turns {
     pub(super) fn new() -> (Self, Done) {
         let (sender, progress) = watch::channel(Progress::default());
-        (Self { progress, next: 0, changes: 0, large_reads: 0 }, Done { progress: sender })
+        (Self { progress, next: 0, changes: 0, large_reads: 0, at_the_tail: Arc::default() }, Done { progress: sender })
     }
 
     pub(super) fn take(&mut self, order: Order) -> Turn {
@@ -70,7 +76,7 @@ impl Turns {
             Order::LargeRead => self.large_reads = self.next,
             Order::Read => {}
         }
-        Turn { progress: self.progress.clone(), answered, written }
+        Turn { progress: self.progress.clone(), answered, written, at_the_tail: Arc::clone(&self.at_the_tail) }
     }
 }
 

@@ -3,6 +3,7 @@
 mod collect;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tidemark_model::broker::{FetchPartition as BrokerPartition, Fetched, Isolation};
@@ -16,6 +17,7 @@ use tidemark_wire::{NodeEndpoint, TopicRef};
 use tokio::time::Instant;
 
 use super::Call;
+use crate::admission::LEAST_ANSWER;
 use crate::connection::Answer;
 use crate::error;
 use crate::fetch_session::{SessionRequest, Summary, TopicKey, Wanted};
@@ -38,7 +40,7 @@ enum Outcome {
     Asked(Result<Fetched, BrokerError>),
 }
 
-pub(super) async fn handle(call: Call, request: FetchRequest) -> Answer {
+pub(super) async fn handle(call: Call, request: FetchRequest, at_the_tail: &AtomicBool) -> Answer {
     let session =
         SessionRequest { id: request.session_id, epoch: request.session_epoch, by_id: call.version >= FIRST_BY_ID };
     let started = Instant::now();
@@ -72,10 +74,15 @@ pub(super) async fn handle(call: Call, request: FetchRequest) -> Answer {
         isolation: request.isolation,
         revision: router.state.revision,
     };
-    for (slot, result) in collect::collect(&wait, &shares.into_vec(), &call.gateway.shutdown).await {
+    let waits_first = at_the_tail.load(Ordering::Relaxed);
+    let asked = collect::collect(&wait, &shares.into_vec(), waits_first, &call.gateway).await;
+    let collect::Collected { results, mut room } = asked;
+    for (slot, result) in results {
         outcomes[slot] = Outcome::Asked(result);
     }
-    limit(&mut outcomes, max_bytes);
+    let bytes = limit(&mut outcomes, max_bytes.min(room.bytes()));
+    room.shrink_to(bytes);
+    at_the_tail.store(bytes < LEAST_ANSWER, Ordering::Relaxed);
     if is_outage(&outcomes) {
         let pause = OUTAGE_PAUSE.min(max_wait.saturating_sub(started.elapsed()));
         tokio::select! {
@@ -83,7 +90,8 @@ pub(super) async fn handle(call: Call, request: FetchRequest) -> Answer {
             () = call.gateway.shutdown.cancelled() => {}
         }
     }
-    answer(&call, &router, &request, context, outcomes)
+    let answer = answer(&call, &router, &request, context, outcomes)?;
+    Ok(answer.map(|frame| frame.keeping(room)))
 }
 
 fn answer(
@@ -207,10 +215,12 @@ fn summary(data: &PartitionData) -> Summary {
     }
 }
 
-/// Cuts what several brokers gave together down to what was asked for. The first batch always stays (KIP-74).
-fn limit(outcomes: &mut [Outcome], max_bytes: usize) {
+/// Cuts what several brokers gave together down to what was asked for, and says how much it is. The first batch always
+/// stays (KIP-74).
+fn limit(outcomes: &mut [Outcome], max_bytes: usize) -> usize {
     let mut left = max_bytes;
     let mut first = true;
+    let mut kept = 0;
     for outcome in outcomes {
         let Outcome::Asked(Ok(fetched)) = outcome else { continue };
         let fits = fetched.batches.iter().take_while(|batch| {
@@ -224,7 +234,9 @@ fn limit(outcomes: &mut [Outcome], max_bytes: usize) {
             fetched.batches.truncate(fits);
             left = 0;
         }
+        kept += fetched.batches.iter().map(Batch::wire_len).sum::<usize>();
     }
+    kept
 }
 
 /// Whether there is nothing to tell but that partitions cannot be read now.

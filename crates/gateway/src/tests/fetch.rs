@@ -79,6 +79,79 @@ async fn of_several_brokers_any_wakes_the_poll_and_all_are_read_again() {
     assert_eq!(records(&client.fetch(11, &query).await), [(one, 1), (other, 0)]);
 }
 
+/// What a batch of this many bytes of records looks like to a broker.
+fn large(bytes: usize) -> Bytes {
+    batch(&"x".repeat(bytes))
+}
+
+#[tokio::test]
+async fn clients_that_read_nothing_hold_little_and_stall_nobody() {
+    const MIB: usize = 1 << 20;
+    // What the kernel takes is not held any more, and is given out again: Linux takes 4 MiB for a socket.
+    const SOCKET: usize = 4 * MIB;
+    /// And one that reads are all connections that there may be.
+    const STUCK: usize = 99;
+    let fixture = Fixture::start(Shape::default()).await;
+    fixture.topic("t", 1);
+    let one = large(MIB / 4);
+    for _ in 0..64 {
+        fixture.broker().append(at("t", 0), one.clone());
+    }
+    let query = FetchQuery { max_wait_ms: 600_000, max_bytes: 64 << 20, ..FetchQuery::default() };
+    let mut stuck = Vec::new();
+    for n in 1..=STUCK {
+        let mut client = fixture.narrow_client().await;
+        client.send_fetch(11, &query).await;
+        fixture.broker().until(|broker| broker.fetches().len() == n).await;
+        stuck.push(client);
+    }
+    let asked: usize = fixture.broker().fetches().iter().map(|fetch| fetch.max_bytes).sum();
+    assert!(asked <= 64 * MIB + STUCK * ((64 << 10) + SOCKET), "{asked}");
+
+    let mut reader = fixture.client().await;
+    let mut offset = 0;
+    while offset < 64 {
+        let answer = reader.fetch(11, &FetchQuery { partitions: vec![(0, offset)], ..query.clone() }).await;
+        let [(0, batches)] = records(&answer)[..] else { panic!("{answer:?}") };
+        assert!(batches > 0, "at offset {offset}");
+        offset += batches as i64;
+    }
+    // What they held is free when they go.
+    drop(stuck);
+    let before = fixture.broker().fetches().len();
+    loop {
+        reader.fetch(11, &query).await;
+        if fixture.broker().fetches()[before..].iter().any(|fetch| fetch.max_bytes == 16 * MIB) {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_at_the_tail_is_waited_for_with_one_call_and_one_that_is_behind_gets_much_at_once() {
+    let fixture = Fixture::start(Shape::default()).await;
+    fixture.topic("t", 1);
+    let mut client = fixture.client().await;
+    let query = FetchQuery { max_wait_ms: 600_000, ..FetchQuery::default() };
+    for n in 0..2 {
+        let id = client.send_fetch(11, &FetchQuery { partitions: vec![(0, n)], ..query.clone() }).await;
+        fixture
+            .broker()
+            .until(|broker| broker.fetches().iter().filter(|f| !f.max_wait.is_zero()).count() > n as usize)
+            .await;
+        fixture.broker().append(at("t", 0), batch("small"));
+        assert_eq!(records(&client.fetch_answer(id, 11).await), [(0, 1)]);
+    }
+    let waited: Vec<bool> = fixture.broker().fetches().iter().map(|fetch| !fetch.max_wait.is_zero()).collect();
+    assert_eq!(waited, [false, true, true], "only the first had to find out that there is nothing");
+    for _ in 0..4 {
+        fixture.broker().append(at("t", 0), large(100_000));
+    }
+    let behind = FetchQuery { partitions: vec![(0, 2)], ..query };
+    assert_eq!(records(&client.fetch(11, &behind).await), [(0, 1)]);
+    assert_eq!(records(&client.fetch(11, &behind).await), [(0, 4)]);
+}
+
 #[tokio::test]
 async fn an_error_is_told_at_once() {
     let fixture = Fixture::start(Shape { gateways: 2, ..Shape::default() }).await;

@@ -184,6 +184,10 @@ impl Fixture {
         Client::connect(self.address).await
     }
 
+    pub(crate) async fn narrow_client(&self) -> Client {
+        Client::connect_narrow(self.address).await
+    }
+
     pub(crate) fn topic(&self, name: &str, partitions: i32) {
         self.coordinator.put(topic(name, partitions, self.brokers.len() as i32));
     }

@@ -1,7 +1,8 @@
 //! Asks the brokers of a fetch, and waits for enough.
 //!
-//! One broker waits itself. Of several, none knows what the others have: all are asked without waiting, and while that is
-//! not enough all are asked to say when they have more.
+//! All are asked without waiting first, with room for a large answer. While that is not enough, one broker waits itself,
+//! with room for a small one, which is what comes at the tail; of several none knows what the others have, so all are asked
+//! to say when they have more, and then asked again.
 
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use futures::future;
 use tidemark_model::broker::{FetchPartition, FetchRequest, Fetched, Isolation};
 use tidemark_model::{Batch, BrokerError};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
+use crate::admission::Room;
 use crate::route::Share;
+use crate::service::Gateway;
 
 /// How much longer than it was asked to wait a broker may take before its answer counts as lost: a read of cold records
 /// from the object store has to fit.
@@ -29,62 +31,97 @@ pub(super) struct Wait {
 
 type Results = Vec<Result<Fetched, BrokerError>>;
 
-/// Each partition's result, with its slot.
+/// What came, and the room that it takes.
+pub(super) struct Collected {
+    /// Each partition's result, with its slot.
+    pub(super) results: Vec<(usize, Result<Fetched, BrokerError>)>,
+    pub(super) room: Room,
+}
+
+/// `waits_first`: there will be nothing yet.
 pub(super) async fn collect(
     wait: &Wait,
     shares: &[Share<FetchPartition>],
-    shutdown: &CancellationToken,
-) -> impl Iterator<Item = (usize, Result<Fetched, BrokerError>)> {
-    let results = match shares {
-        [] => Vec::new(),
-        [share] => vec![one(wait, share, shutdown).await],
-        shares => several(wait, shares, shutdown).await,
+    waits_first: bool,
+    gateway: &Gateway,
+) -> Collected {
+    let (results, room) = match shares {
+        [] => (Vec::new(), gateway.answers.room(0)),
+        [share] => {
+            let (results, room) = one(wait, share, waits_first, gateway).await;
+            (vec![results], room)
+        }
+        shares => several(wait, shares, gateway).await,
     };
-    let slots: Vec<usize> = shares.iter().flat_map(|share| share.slots.iter().copied()).collect();
-    slots.into_iter().zip(results.into_iter().flatten())
+    let slots = shares.iter().flat_map(|share| share.slots.iter().copied());
+    Collected { results: slots.zip(results.into_iter().flatten()).collect(), room }
 }
 
-async fn one(wait: &Wait, share: &Share<FetchPartition>, shutdown: &CancellationToken) -> Results {
-    let patience = wait.left();
-    if patience.is_zero() || wait.min_bytes == 0 {
-        return ask(wait, share, Duration::ZERO, wait.at_once()).await;
-    }
-    tokio::select! {
-        biased;
-        results = ask(wait, share, patience, wait.min_bytes) => results,
-        () = shutdown.cancelled() => ask(wait, share, Duration::ZERO, 0).await,
-    }
-}
-
-async fn several(wait: &Wait, shares: &[Share<FetchPartition>], shutdown: &CancellationToken) -> Vec<Results> {
+async fn one(wait: &Wait, share: &Share<FetchPartition>, waits_first: bool, gateway: &Gateway) -> (Results, Room) {
     let at_once = wait.left().is_zero() || wait.min_bytes == 0;
-    let min_bytes = if at_once { wait.at_once() } else { 0 };
+    if at_once || !waits_first {
+        let room = gateway.answers.room(wait.max_bytes);
+        let min_bytes = if at_once { wait.at_once() } else { 0 };
+        let results = ask(wait, share, Duration::ZERO, min_bytes, room.bytes()).await;
+        if at_once || bytes_of(&results) >= wait.min_bytes.min(room.bytes()) || is_final(&results) {
+            return (results, room);
+        }
+    }
+    let room = gateway.answers.room(wait.min_bytes);
+    let min_bytes = wait.min_bytes.min(room.bytes());
+    let results = tokio::select! {
+        biased;
+        results = ask(wait, share, wait.left(), min_bytes, room.bytes()) => results,
+        () = gateway.shutdown.cancelled() => ask(wait, share, Duration::ZERO, 0, room.bytes()).await,
+    };
+    (results, room)
+}
+
+async fn several(wait: &Wait, shares: &[Share<FetchPartition>], gateway: &Gateway) -> (Vec<Results>, Room) {
+    let at_once = wait.left().is_zero() || wait.min_bytes == 0;
+    let at_least = if at_once { wait.at_once() } else { 0 };
     loop {
-        let all = future::join_all(shares.iter().map(|share| ask(wait, share, Duration::ZERO, min_bytes))).await;
+        let room = gateway.answers.room(wait.max_bytes);
+        let asked = shares.iter().map(|share| ask(wait, share, Duration::ZERO, at_least, room.bytes()));
+        let all = future::join_all(asked).await;
         let bytes: Vec<usize> = all.iter().map(bytes_of).collect();
         let total: usize = bytes.iter().sum();
-        let failed = all.iter().flatten().any(|result| result.as_ref().map_or(true, |f| f.diverging.is_some()));
+        let min_bytes = wait.min_bytes.min(room.bytes());
         let left = wait.left();
-        if total >= wait.min_bytes || failed || left.is_zero() || shutdown.is_cancelled() {
-            return all;
+        if total >= min_bytes || all.iter().any(is_final) || left.is_zero() || gateway.shutdown.is_cancelled() {
+            return (all, room);
         }
-        let missing = wait.min_bytes - total;
-        let more = shares.iter().zip(bytes).map(|(share, has)| Box::pin(ask(wait, share, left, has + missing)));
+        // Nothing is held while they wait, and nothing of what they say then is kept.
+        drop((all, room));
+        let missing = min_bytes - total;
+        let waits = |(share, has)| Box::pin(ask(wait, share, left, has + missing, wait.max_bytes));
+        let more = shares.iter().zip(bytes).map(waits);
         tokio::select! {
             biased;
             _ = future::select_all(more) => {}
-            () = shutdown.cancelled() => {}
+            () = gateway.shutdown.cancelled() => {}
         }
     }
 }
 
+/// Whether there is something that the client is told at once.
+fn is_final(results: &Results) -> bool {
+    results.iter().any(|result| result.as_ref().map_or(true, |fetched| fetched.diverging.is_some()))
+}
+
 /// One call of a broker, which answers each partition in any case.
-async fn ask(wait: &Wait, share: &Share<FetchPartition>, max_wait: Duration, min_bytes: usize) -> Results {
+async fn ask(
+    wait: &Wait,
+    share: &Share<FetchPartition>,
+    max_wait: Duration,
+    min_bytes: usize,
+    max_bytes: usize,
+) -> Results {
     let request = FetchRequest {
         revision: wait.revision,
         max_wait,
         min_bytes,
-        max_bytes: wait.max_bytes,
+        max_bytes: wait.max_bytes.min(max_bytes),
         isolation: wait.isolation,
         partitions: share.items.clone(),
     };

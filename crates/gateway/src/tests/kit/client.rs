@@ -86,6 +86,13 @@ impl Client {
         Self { stream: TcpStream::connect(address).await.unwrap(), next: 100 }
     }
 
+    /// A client whose socket takes little that it does not read.
+    pub(crate) async fn connect_narrow(address: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        Self { stream: socket.connect(address).await.unwrap(), next: 100 }
+    }
+
     /// Sends a request and gives its correlation id.
     pub(crate) async fn send(&mut self, api: ApiKey, version: i16, body: &[u8]) -> i32 {
         self.send_as(api.code(), version, api.is_flexible(version), body).await
