@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: Apache Kafka 4.2 and Tidemark in one run, on one disk, by turns, with one client.
 
+mod cold;
 mod groups;
 mod measure;
 mod raw_disk;
@@ -13,7 +14,7 @@ use anyhow::{Result, bail};
 use xtask::sh;
 
 use super::test::need_build_tools;
-use measure::Volumes;
+use measure::{Volumes, What as Measured};
 use system::Kind;
 use table::Results;
 
@@ -48,8 +49,14 @@ pub(crate) struct Args {
     /// Seconds of each latency measurement.
     #[arg(long, default_value_t = 10)]
     latency_seconds: u32,
+    /// Seconds of the sustained load.
+    #[arg(long, default_value_t = 300)]
+    sustained_seconds: u32,
+    /// Only these measurements; `sustained` only where it is asked for.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Measured::Throughput, Measured::Partitions, Measured::Latency, Measured::Fanout])]
+    measure: Vec<Measured>,
     /// Only to see that everything works: one round of little. Its figures mean nothing.
-    #[arg(long, conflicts_with_all = ["rounds", "megabytes", "warm_up_megabytes", "latency_seconds"])]
+    #[arg(long, conflicts_with_all = ["rounds", "megabytes", "warm_up_megabytes", "latency_seconds", "sustained_seconds"])]
     quick: bool,
     /// The profile Tidemark is built with.
     #[arg(long, default_value = "dist")]
@@ -66,11 +73,15 @@ pub(crate) struct Args {
 enum What {
     /// Groups instead of records: thousands of members on one coordinator, their commits, and how long a rebalance takes.
     Groups(groups::Args),
+    /// History instead of the tail: one consumer beside a plain loop of ranged GETs from the same object store.
+    Cold(cold::Args),
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    if let Some(What::Groups(args)) = &args.what {
-        return groups::run(args);
+    match &args.what {
+        Some(What::Groups(args)) => return groups::run(args),
+        Some(What::Cold(args)) => return cold::run(args),
+        None => {}
     }
     need_build_tools()?;
     sh::step("build");
@@ -83,10 +94,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let dir = args.dir.clone().unwrap_or_else(|| sh::target_dir().join("bench"));
     std::fs::create_dir_all(&dir)?;
     let (rounds, volumes) = if args.quick {
-        (1, Volumes { megabytes: 200, warm_up_megabytes: 100, latency_seconds: 3 })
+        (1, Volumes { megabytes: 200, warm_up_megabytes: 100, latency_seconds: 3, sustained_seconds: 5 })
     } else {
-        let Args { megabytes, warm_up_megabytes, latency_seconds, .. } = *args;
-        (args.rounds, Volumes { megabytes, warm_up_megabytes, latency_seconds })
+        let Args { megabytes, warm_up_megabytes, latency_seconds, sustained_seconds, .. } = *args;
+        (args.rounds, Volumes { megabytes, warm_up_megabytes, latency_seconds, sustained_seconds })
     };
 
     let mut results = Results::default();
@@ -101,7 +112,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             }
             sh::step(&format!("round {round} of {rounds}: {kind}"));
             let place = tempfile::Builder::new().prefix("run-").tempdir_in(&dir)?;
-            let outcome = measure::all(&volumes, kind, &binaries, place.path(), &mut |row, value| {
+            let outcome = measure::all(&args.measure, &volumes, kind, &binaries, place.path(), &mut |row, value| {
                 eprintln!("{row}: {value:.2}");
                 results.add(kind, row, value);
             });
@@ -117,7 +128,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     results.note(format!(
         "Medians of {rounds} round(s), by turns; {} MB of 1 KiB and of 16 KiB records a round, {} MB of 100 B records, each \
-         to 6 partitions with acks=all, after {} MB to warm up. Tidemark acknowledges after fdatasync; Kafka, but for \
+         to 6 partitions but where it says so, with acks=all, after {} MB to warm up. Tidemark acknowledges after fdatasync; Kafka, but for \
          the row that says so, does not. Client and servers share {} cores.",
         volumes.megabytes,
         volumes.megabytes / 5,

@@ -27,23 +27,15 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Measure {
     /// As fast as it goes, with `acks=all`, to a new topic.
-    Produce {
-        #[arg(long)]
-        size: usize,
-        #[arg(long)]
-        messages: u64,
-        /// A config of the topic, `name=value`.
-        #[arg(long)]
-        config: Vec<String>,
-        /// Reads the topic meanwhile, and counts the time until everything was read.
-        #[arg(long)]
-        follow: bool,
-    },
+    Produce(produce::Args),
     /// All of a topic, from its beginning.
     Consume {
         /// Fails unless it holds so many.
         #[arg(long)]
         messages: u64,
+        /// So many consumers read all of it at the same time.
+        #[arg(long, default_value_t = 1)]
+        consumers: usize,
     },
     /// From send to acknowledgement and from send to receipt, at a steady rate, with a new topic.
     Latency {
@@ -59,8 +51,8 @@ enum Measure {
 fn main() -> Result<()> {
     let cli = Cli::parse();
     match &cli.measure {
-        Measure::Produce { size, messages, config, follow } => produce::run(&cli, *size, *messages, config, *follow),
-        Measure::Consume { messages } => consume::run(&cli, *messages),
+        Measure::Produce(args) => produce::run(&cli, args),
+        Measure::Consume { messages, consumers } => consume::run(&cli, *messages, *consumers),
         Measure::Latency { rate, seconds, size } => latency::run(&cli, *rate, *seconds, *size),
     }
 }

@@ -29,13 +29,37 @@ impl ProducerContext for Failures {
     }
 }
 
-pub(crate) fn run(cli: &Cli, size: usize, messages: u64, configs: &[String], follow: bool) -> Result<()> {
-    create(cli, configs)?;
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[arg(long)]
+    size: usize,
+    /// So many messages, unless the seconds are over before.
+    #[arg(long, default_value_t = u64::MAX)]
+    messages: u64,
+    #[arg(long, required_unless_present = "messages")]
+    seconds: Option<u64>,
+    /// Bytes of a batch at most.
+    #[arg(long, default_value_t = 1_000_000)]
+    batch_bytes: usize,
+    /// A config of the topic, `name=value`.
+    #[arg(long)]
+    config: Vec<String>,
+    /// Reads the topic meanwhile, and counts the time until everything was read.
+    #[arg(long)]
+    follow: bool,
+}
+
+/// Messages between two looks at the clock.
+const LOOK_EVERY: u64 = 1024;
+
+pub(crate) fn run(cli: &Cli, args: &Args) -> Result<()> {
+    let Args { size, follow, batch_bytes, .. } = *args;
+    create(cli, &args.config)?;
     let failures = Failures::default();
     let producer: ThreadedProducer<Failures> = config(cli)
         .set("acks", "all")
         .set("linger.ms", "5")
-        .set("batch.size", "1000000")
+        .set("batch.size", batch_bytes.to_string())
         .set("batch.num.messages", "100000")
         .set("queue.buffering.max.messages", "2000000")
         .set("queue.buffering.max.kbytes", "262144")
@@ -46,8 +70,19 @@ pub(crate) fn run(cli: &Cli, size: usize, messages: u64, configs: &[String], fol
     let payload = noise(size);
 
     let began = Instant::now();
-    let reading = follower.map(|consumer| spawn(move || consume::count(&consumer, messages)));
-    for number in 0..messages {
+    // How many there are is known at the end.
+    let goal = Arc::new(AtomicU64::new(u64::MAX));
+    let reading = follower.map(|consumer| {
+        let goal = goal.clone();
+        spawn(move || consume::count(&consumer, &goal))
+    });
+    let over = |number: u64| {
+        let looks = number.is_multiple_of(LOOK_EVERY);
+        number == args.messages || looks && args.seconds.is_some_and(|seconds| began.elapsed().as_secs() >= seconds)
+    };
+    let mut messages = 0;
+    for number in (0..).take_while(|number| !over(*number)) {
+        messages = number + 1;
         let partition = (number % cli.partitions as u64) as i32;
         loop {
             let record = BaseRecord::<(), [u8]>::to(&cli.topic).payload(&payload).partition(partition);
@@ -61,6 +96,7 @@ pub(crate) fn run(cli: &Cli, size: usize, messages: u64, configs: &[String], fol
         }
     }
     producer.flush(PATIENCE)?;
+    goal.store(messages, Ordering::Relaxed);
     if let Some(reading) = reading {
         reading.join().map_err(|_| anyhow!("the reader panicked"))??;
     }

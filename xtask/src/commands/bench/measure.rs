@@ -8,16 +8,38 @@ use xtask::sh;
 
 use super::system::{Kind, System};
 
+/// What can be measured alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(super) enum What {
+    /// Produce and catch-up consume of 1 KiB, 16 KiB and 100 B to 6 partitions, and both at once.
+    Throughput,
+    /// 1 KiB to 100 and to 1,000 partitions, in client batches of 4 KiB and of 16 KiB.
+    Partitions,
+    /// 1,000 messages a second.
+    Latency,
+    /// 16 consumers that read one partition from its start at the same time.
+    Fanout,
+    /// Minutes of produce and consume at once to a topic that keeps little, tiering and retention included.
+    Sustained,
+}
+
+/// Consumers of one partition.
+const CONSUMERS: u64 = 16;
+/// What the topic of the sustained load keeps of each partition.
+const KEPT_BYTES: u64 = 256 << 20;
+
 /// How much of everything.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Volumes {
     pub(super) megabytes: u64,
     pub(super) warm_up_megabytes: u64,
     pub(super) latency_seconds: u32,
+    pub(super) sustained_seconds: u32,
 }
 
 /// Gives each figure to `add` under the name of its row.
 pub(super) fn all(
+    what: &[What],
     volumes: &Volumes,
     kind: Kind,
     binaries: &Path,
@@ -28,17 +50,80 @@ pub(super) fn all(
     add("start, ms", system.started_in().as_secs_f64() * 1e3);
     system.settle();
     add("RSS idle, MB", system.resident() / 1e6);
-    let measured = throughput(volumes, kind, &system, add).and_then(|()| latency(volumes, &system, add));
+    let measured = each(what, volumes, kind, &system, add);
     measured.inspect_err(|_| eprintln!("{}", sh::last_lines(&system.log(), 60)))?;
     add("RSS peak, MB", system.peak_resident() / 1e6);
     Ok(())
 }
 
-fn throughput(volumes: &Volumes, kind: Kind, system: &System, add: &mut dyn FnMut(&str, f64)) -> Result<()> {
-    let megabytes = volumes.megabytes;
+fn each(what: &[What], volumes: &Volumes, kind: Kind, system: &System, add: &mut dyn FnMut(&str, f64)) -> Result<()> {
     if volumes.warm_up_megabytes > 0 {
         Work::new("warm-up", 1024, volumes.warm_up_megabytes).produce(system, &[])?;
     }
+    let mut what = what.to_vec();
+    what.sort_unstable();
+    for what in what {
+        match what {
+            What::Throughput => throughput(volumes, kind, system, add)?,
+            What::Partitions => partitions(volumes, system, add)?,
+            What::Latency => latency(volumes, system, add)?,
+            What::Fanout => fanout(volumes, system, add)?,
+            What::Sustained => sustained(volumes, system, add)?,
+        }
+    }
+    Ok(())
+}
+
+fn partitions(volumes: &Volumes, system: &System, add: &mut dyn FnMut(&str, f64)) -> Result<()> {
+    for partitions in [100, 1000] {
+        for kib in [4, 16] {
+            let topic = format!("partitions-{partitions}-{kib}");
+            let work = Work { partitions, ..Work::new(&topic, 1024, volumes.megabytes / 2) };
+            let label = format!("1 KiB to {partitions} partitions in batches of {kib} KiB");
+            let produced = work.produce(system, &["--batch-bytes", &(kib * 1024).to_string()])?;
+            add(&format!("produce {label}, MB/s"), produced.mb_per_s);
+            add(&format!("produce {label}, server CPU-s per GB"), produced.server_cpu);
+            let consumed = work.consume(system)?;
+            add(&format!("consume {label}, MB/s"), consumed.mb_per_s);
+            add(&format!("consume {label}, server CPU-s per GB"), consumed.server_cpu);
+        }
+    }
+    Ok(())
+}
+
+fn fanout(volumes: &Volumes, system: &System, add: &mut dyn FnMut(&str, f64)) -> Result<()> {
+    let work = Work { partitions: 1, ..Work::new("fanout", 1024, volumes.megabytes / 4) };
+    work.produce(system, &[])?;
+    let mut consumed = work.measured(
+        system,
+        &["consume", "--messages", &work.messages.to_string(), "--consumers", &CONSUMERS.to_string()],
+    )?;
+    consumed.server_cpu /= CONSUMERS as f64;
+    add("16 consumers of one partition, MB/s of all", consumed.mb_per_s);
+    add("16 consumers of one partition, server CPU-s per GB of all", consumed.server_cpu);
+    Ok(())
+}
+
+fn sustained(volumes: &Volumes, system: &System, add: &mut dyn FnMut(&str, f64)) -> Result<()> {
+    let seconds = volumes.sustained_seconds.to_string();
+    let keeps = format!("retention.bytes={KEPT_BYTES}");
+    // Kafka deletes whole segments only.
+    let rolls = format!("segment.bytes={}", KEPT_BYTES / 4);
+    let before = system.cpu();
+    let measure =
+        ["produce", "--size", "1024", "--seconds", &seconds, "--follow", "--config", &keeps, "--config", &rolls];
+    let output = client(system, "sustained", 6, &measure)?;
+    let cpu = system.cpu().saturating_sub(before).as_secs_f64();
+    let label = format!("{} s of produce and consume at once", volumes.sustained_seconds);
+    let rate = number(&output, "mb_per_s")?;
+    add(&format!("{label}, MB/s"), rate);
+    add(&format!("{label}, server CPU-s per GB"), cpu / (rate * number(&output, "seconds")? / 1e3));
+    add(&format!("{label}, RSS at the end, MB"), system.resident() / 1e6);
+    Ok(())
+}
+
+fn throughput(volumes: &Volumes, kind: Kind, system: &System, add: &mut dyn FnMut(&str, f64)) -> Result<()> {
+    let megabytes = volumes.megabytes;
     for (label, size, megabytes) in
         [("1 KiB", 1024, megabytes), ("16 KiB", 16 * 1024, megabytes), ("100 B", 100, megabytes / 5)]
     {
@@ -69,7 +154,7 @@ fn throughput(volumes: &Volumes, kind: Kind, system: &System, add: &mut dyn FnMu
 
 fn latency(volumes: &Volumes, system: &System, add: &mut dyn FnMut(&str, f64)) -> Result<()> {
     let seconds = volumes.latency_seconds.to_string();
-    let output = client(system, "latency", &["latency", "--rate", "1000", "--seconds", &seconds])?;
+    let output = client(system, "latency", 6, &["latency", "--rate", "1000", "--seconds", &seconds])?;
     for (label, name) in [("ack", "ack"), ("end to end", "end_to_end")] {
         for percentile in ["p50", "p99", "p999"] {
             let micros = number(&output, &format!("{name}_{percentile}_us"))?;
@@ -84,6 +169,7 @@ struct Work {
     topic: String,
     size: u64,
     messages: u64,
+    partitions: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +182,7 @@ struct Measured {
 
 impl Work {
     fn new(topic: &str, size: u64, megabytes: u64) -> Self {
-        Self { topic: topic.to_owned(), size, messages: megabytes * 1_000_000 / size }
+        Self { topic: topic.to_owned(), size, messages: megabytes * 1_000_000 / size, partitions: 6 }
     }
 
     fn produce(&self, system: &System, more: &[&str]) -> Result<Measured> {
@@ -111,7 +197,7 @@ impl Work {
 
     fn measured(&self, system: &System, measure: &[&str]) -> Result<Measured> {
         let before = system.cpu();
-        let output = client(system, &self.topic, measure)?;
+        let output = client(system, &self.topic, self.partitions, measure)?;
         system.settle();
         let gigabytes = (self.messages * self.size) as f64 / 1e9;
         Ok(Measured {
@@ -122,14 +208,15 @@ impl Work {
     }
 }
 
-fn client(system: &System, topic: &str, measure: &[&str]) -> Result<String> {
+fn client(system: &System, topic: &str, partitions: u32, measure: &[&str]) -> Result<String> {
     let mut client = Command::new(sh::target_dir().join("release").join("bench-client"));
-    client.args(["--bootstrap", system.bootstrap(), "--topic", topic]).args(measure);
+    client.args(["--bootstrap", system.bootstrap(), "--topic", topic, "--partitions", &partitions.to_string()]);
+    client.args(measure);
     sh::quietly(&mut client)
 }
 
 /// A value of the client's `name=value` lines.
-fn number(output: &str, name: &str) -> Result<f64> {
+pub(super) fn number(output: &str, name: &str) -> Result<f64> {
     let value = output.lines().find_map(|line| line.split_once('=').filter(|(key, _)| *key == name));
     Ok(value.with_context(|| format!("no {name} in {output}"))?.1.parse()?)
 }
