@@ -228,6 +228,8 @@ impl Tail {
         batches: Vec<Batch>,
         aborted: Vec<tidemark_model::storage::AbortedTransaction>,
     ) {
+        // Before the lock: it may copy.
+        let batches = batches.into_iter().map(ring::settled).collect();
         let mut inner = self.lock();
         let Some(followed) = inner.partitions.get_mut(&at).filter(|followed| followed.stream == stream) else { return };
         let (before, received) = (followed.ring.bytes(), followed.ring.received());

@@ -82,7 +82,8 @@ pub(super) async fn handle(call: Call, request: FetchRequest, at_the_tail: &Atom
     }
     let bytes = limit(&mut outcomes, max_bytes.min(room.bytes()));
     room.shrink_to(bytes);
-    at_the_tail.store(bytes < LEAST_ANSWER, Ordering::Relaxed);
+    // More than half of the least is there also when the next batch did not fit, or the next answer begins with that.
+    at_the_tail.store(bytes < LEAST_ANSWER / 2, Ordering::Relaxed);
     if is_outage(&outcomes) {
         let pause = OUTAGE_PAUSE.min(max_wait.saturating_sub(started.elapsed()));
         tokio::select! {

@@ -12,7 +12,7 @@ use tidemark_model::storage::{Appended, EpochEnd, FoundOffset};
 use tidemark_model::{Broker, BrokerError, Entropy};
 use tonic::metadata::MetadataMap;
 use tonic::transport::Endpoint;
-use tonic::{Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
 use crate::convert::{all, answers, spread};
 use crate::limits::{HOP_MARGIN, MAX_FETCH, MAX_MESSAGE, READ_DEADLINE};
@@ -59,8 +59,19 @@ impl Broker for RemoteBroker {
         request.max_bytes = request.max_bytes.min(MAX_FETCH);
         let (partitions, deadline) = (request.partitions.len(), request.max_wait + HOP_MARGIN);
         let mut client = self.reads.clone();
-        let response = unary(deadline, request.into(), |request| async move { client.fetch(request).await }).await;
-        spread(partitions, response.and_then(|response| Ok(answers(partitions, response.results)?)))
+        let fetch = |request| async move {
+            let mut messages = client.fetch(request).await?.into_inner();
+            let mut results = Vec::with_capacity(partitions);
+            while let Some(wire::FetchResponse { results: more }) = messages.message().await? {
+                results.extend(more);
+                if results.len() > partitions {
+                    break;
+                }
+            }
+            Ok(Response::new(results))
+        };
+        let results = unary(deadline, request.into(), fetch).await;
+        spread(partitions, results.and_then(|results| Ok(answers(partitions, results)?)))
     }
 
     async fn list_offsets(&self, queries: Vec<PartitionOffsetQuery>) -> Vec<Result<FoundOffset, BrokerError>> {

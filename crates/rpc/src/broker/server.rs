@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::future::{self, BoxFuture, FutureExt as _};
 use futures::stream::BoxStream;
 use http::{Request, Response};
+use prost::Message as _;
 use tidemark_model::Broker;
 use tidemark_model::broker::{FetchRequest, ProduceRequest};
 use tokio::net::TcpListener;
@@ -16,9 +17,10 @@ use tonic::{Status, Streaming};
 use tracing::Instrument as _;
 
 use crate::convert::{Malformed, all, each};
+use crate::limits::COALESCED_BYTES;
 use crate::ordered::{Fence, Identity, Service, serve};
 use crate::proto as wire;
-use crate::scatter::answer::{self, Methods, streaming, unary};
+use crate::scatter::answer::{self, Methods, several, streaming, unary};
 use crate::trace;
 use crate::transport::{self, ServeError};
 
@@ -45,7 +47,7 @@ impl Methods for Server {
     fn call(self: Arc<Self>, method: &str, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
         match method {
             "Produce" => future::ready(streaming(request, |metadata, stream| self.produce(metadata, stream))).boxed(),
-            "Fetch" => unary(request, async move |request| self.fetch(request).await).boxed(),
+            "Fetch" => several(request, async move |request| self.fetch(request).await).boxed(),
             "ListOffsets" => unary(request, async move |request| self.list_offsets(request).await).boxed(),
             "EpochEnds" => unary(request, async move |request| self.epoch_ends(request).await).boxed(),
             "DeleteRecords" => unary(request, async move |request| self.delete_records(request).await).boxed(),
@@ -65,9 +67,8 @@ impl Server {
         Ok(serve(service, requests, ticket, self.shutdown.clone()))
     }
 
-    async fn fetch(&self, request: wire::FetchRequest) -> Result<wire::FetchResponse, Status> {
-        let results = self.broker.fetch(FetchRequest::try_from(request)?).await;
-        Ok(wire::FetchResponse { results: all(results) })
+    async fn fetch(&self, request: wire::FetchRequest) -> Result<Vec<wire::FetchResponse>, Status> {
+        Ok(in_messages(all(self.broker.fetch(FetchRequest::try_from(request)?).await)))
     }
 
     async fn list_offsets(
@@ -90,6 +91,24 @@ impl Server {
         let results = self.broker.delete_records(each(request.deletions)?).await;
         Ok(wire::BrokerDeleteRecordsResponse { results: all(results) })
     }
+}
+
+/// Results in messages of about [`COALESCED_BYTES`], but for one that is larger by itself.
+fn in_messages(results: Vec<wire::FetchResult>) -> Vec<wire::FetchResponse> {
+    let mut messages = vec![wire::FetchResponse::default()];
+    let mut bytes = 0;
+    for result in results {
+        let size = result.encoded_len();
+        if bytes > 0 && bytes + size > COALESCED_BYTES {
+            messages.push(wire::FetchResponse::default());
+            bytes = 0;
+        }
+        bytes += size;
+        if let Some(last) = messages.last_mut() {
+            last.results.push(result);
+        }
+    }
+    messages
 }
 
 struct Producing {

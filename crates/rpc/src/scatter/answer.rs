@@ -65,6 +65,20 @@ where
     A: Message + Unpin + 'static,
     F: Future<Output = Result<A, Status>>,
 {
+    several(request, |question| {
+        let answer = answer(question);
+        async move { Ok(vec![answer.await?]) }
+    })
+    .await
+}
+
+/// Answers one message by as many as there are.
+pub(crate) async fn several<Q, A, F>(request: Request<Body>, answer: impl FnOnce(Q) -> F) -> Response<Body>
+where
+    Q: Message + Default + 'static,
+    A: Message + Unpin + 'static,
+    F: Future<Output = Result<Vec<A>, Status>>,
+{
     let mut questions = messages(request.into_body());
     let question = match questions.message().await {
         Ok(Some(question)) => question,
@@ -72,7 +86,7 @@ where
         Err(status) => return status.into_http(),
     };
     match answer(question).await {
-        Ok(answer) => respond(stream::iter([Ok(answer)])),
+        Ok(answers) => respond(stream::iter(answers.into_iter().map(Ok))),
         Err(status) => status.into_http(),
     }
 }

@@ -134,6 +134,26 @@ async fn a_large_fetch_comes_whole() {
     .await;
 }
 
+/// In several messages, where it goes over a wire.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fetch_of_many_partitions_answers_each_in_its_place() {
+    either_way(|broker, _| async move {
+        let sizes = [0, 700_000, 10, 700_000, 3 << 20, 0, 1, 2 << 20];
+        let asked = |(n, size): (usize, usize)| FetchPartition {
+            // The sixth is out of range.
+            offset: if n == 5 { -1 } else { 0 },
+            max_bytes: size,
+            ..fetch(0, size, 0).partitions[0]
+        };
+        let partitions = sizes.into_iter().enumerate().map(asked).collect();
+        let fetched = within("fetch", broker.fetch(FetchRequest { partitions, ..fetch(0, 1 << 30, 0) })).await;
+        let got = fetched.iter().map(|one| one.as_ref().map_or(0, |fetched| fetched.batches[0].body().len() - 45));
+        assert_eq!(got.collect::<Vec<_>>(), sizes);
+        assert!(fetched[5].is_err());
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropping_a_fetch_ends_its_wait() {
     either_way(|broker, fake| async move {
