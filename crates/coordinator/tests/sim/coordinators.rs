@@ -77,9 +77,12 @@ impl Coordinators {
         Self { store, sky: Sky::fine(), trace: trace.clone(), groups, seed, inner: Mutex::default() }
     }
 
-    /// Starts a process of a name, which takes the place of one before.
+    /// Starts a process of a name, unless one is running: two cannot listen at one address.
     pub fn boot(&self, name: &str) -> Arc<Life> {
         let mut inner = self.inner();
+        if let Some(life) = inner.lives.get(name).filter(|life| !life.process.is_dead()) {
+            return Arc::clone(life);
+        }
         inner.born += 1;
         let born = inner.born;
         let (process, shutdown) = (Arc::<Process>::default(), CancellationToken::new());
@@ -122,7 +125,7 @@ impl Coordinators {
             tokio::spawn(async move {
                 let error = life.service.failed().await;
                 trace.note(format_args!("{} ends: {error}", life.line.name));
-                trace.count("coordinators that ended for another one of their name");
+                trace.count("coordinators that ended by themselves");
                 life.kill();
             });
         }
