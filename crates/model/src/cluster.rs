@@ -90,6 +90,16 @@ pub struct Slot {
     pub incarnation: u64,
 }
 
+/// By what a cluster holds its bucket. It is kept in the metadata store and in the bucket, so that neither another cluster
+/// nor what is left of this one from before a rebuild takes the bucket for its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Claim {
+    /// 1, and one more with each rebuild from the bucket. The highest one in the bucket holds it.
+    pub generation: u32,
+    /// A random number, so that no two metadata stores have the same claim.
+    pub id: u64,
+}
+
 /// One fact of the cluster state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
@@ -122,8 +132,9 @@ impl Record {
 /// What a coordinator tells a service that follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClusterUpdate {
-    /// First of all: who the service is, and what the coordinator is configured with, by Kafka's names.
-    Joined { cluster_id: String, node: NodeId, settings: BTreeMap<String, String> },
+    /// First of all: who the service is, by what the cluster holds its bucket (none where nobody gave it one), and what the
+    /// coordinator is configured with, by Kafka's names.
+    Joined { cluster_id: String, claim: Option<Claim>, node: NodeId, settings: BTreeMap<String, String> },
     /// A chunk of the whole state at a revision. The chunks of one snapshot follow each other; `last` closes it.
     Snapshot { revision: u64, records: Vec<Record>, last: bool },
     /// All changes of one revision. Also sent empty, so that a follower knows that it is up to date.
@@ -134,6 +145,8 @@ pub enum ClusterUpdate {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterState {
     pub cluster_id: String,
+    /// By what the cluster holds its bucket.
+    pub claim: Option<Claim>,
     pub revision: u64,
     /// What the coordinator that was joined last is configured with, by Kafka's names for broker configs.
     pub settings: Arc<BTreeMap<String, String>>,

@@ -19,7 +19,7 @@ pub mod topic_config;
 pub use batch::{Batch, BatchError};
 pub use broker::{Broker, BrokerError};
 pub use cluster::{
-    ClusterState, ClusterUpdate, Journal, Node, Partition, Record, RecordKey, Replica, Role, Slot, Topic,
+    Claim, ClusterState, ClusterUpdate, Journal, Node, Partition, Record, RecordKey, Replica, Role, Slot, Topic,
 };
 pub use coordinator::{Coordinator, CoordinatorError, Registration};
 pub use group::{GroupCoordinator, GroupError};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use tidemark_model::{ClusterState, Coordinator, CoordinatorError, Entropy, NodeId, Registration};
+use tidemark_model::{Claim, ClusterState, Coordinator, CoordinatorError, Entropy, NodeId, Registration};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -60,6 +60,9 @@ pub enum FollowError {
     /// The coordinators are those of another cluster, or one that was rebuilt.
     #[error("joined as node {was} of cluster {cluster}, and now became node {now} of cluster {other}")]
     Moved { cluster: String, was: NodeId, other: String, now: NodeId },
+    /// The metadata store is another one of the same cluster, made from the bucket. What this process knows is of the old one.
+    #[error("cluster {cluster} was rebuilt: its claim to the bucket was {was:?}, and is {now:?}")]
+    Rebuilt { cluster: String, was: Claim, now: Claim },
 }
 
 /// The state did not get as far as was waited for. The caller answers its client with a retriable error.

@@ -29,6 +29,7 @@ pub use error::StoreError;
 use retry::Attempts;
 pub use retry::RetryPolicy;
 
+use crate::claim::{Guard, Holder};
 use crate::metrics::{self, Operation};
 
 /// Requests in flight at once, of all clones of a bucket: more sockets do not make an object store faster.
@@ -48,6 +49,7 @@ pub struct Bucket {
     inner: Arc<Inner>,
     retry: RetryPolicy,
     upload: upload::Limits,
+    guard: Option<Arc<Guard>>,
 }
 
 struct Inner {
@@ -99,7 +101,7 @@ impl Bucket {
     }
 
     fn with_inner(inner: Inner) -> Self {
-        Self { inner: Arc::new(inner), retry: RetryPolicy::default(), upload: upload::Limits::default() }
+        Self { inner: Arc::new(inner), retry: RetryPolicy::default(), upload: upload::Limits::default(), guard: None }
     }
 
     /// The same bucket, with more or less patience.
@@ -107,6 +109,21 @@ impl Bucket {
     pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
         self
+    }
+
+    /// The same bucket, to which objects are written, and from which they are deleted, only while `holder` has it. The first
+    /// call that finds that another has it ends [`lost_claim`](Self::lost_claim), and all that follow are refused.
+    #[must_use]
+    pub fn guarded(&self, holder: Holder) -> Self {
+        Self { guard: Some(Guard::new(holder)), ..self.clone() }
+    }
+
+    /// Returns when a [guarded](Self::guarded) bucket is another's, with the reason. Does not return otherwise.
+    pub async fn lost_claim(&self) -> StoreError {
+        match &self.guard {
+            Some(guard) => guard.lost().await,
+            None => std::future::pending().await,
+        }
     }
 
     pub fn url(&self) -> &str {
@@ -120,6 +137,7 @@ impl Bucket {
         let len = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         let span = debug_span!("object_store.put", key, len);
         async {
+            self.check_claim().await?;
             match &self.inner.multipart {
                 Some(multipart) if len > self.upload.single_put => self.upload(multipart, key, chunks, len).await?,
                 _ => self.put_at_once(key, chunks, len).await?,
@@ -189,6 +207,7 @@ impl Bucket {
 
     /// Deletes objects. One that is not there counts as deleted.
     pub async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.check_claim().await?;
         for keys in keys.chunks(MAX_DELETE_KEYS) {
             let paths = keys.iter().map(|key| self.path(key)).collect::<Result<Vec<_>, _>>()?;
             let what = keys.first().map_or("", String::as_str);
@@ -196,6 +215,13 @@ impl Bucket {
             Attempts::new(self, Operation::Delete, what).until_done(0, delete).await?;
         }
         Ok(())
+    }
+
+    async fn check_claim(&self) -> Result<(), StoreError> {
+        match &self.guard {
+            Some(guard) => guard.check(self).await,
+            None => Ok(()),
+        }
     }
 
     async fn put_at_once(&self, key: &str, chunks: Vec<Bytes>, len: u64) -> Result<(), StoreError> {

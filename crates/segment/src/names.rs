@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `<cluster>/journals/<journal>/segments/<epoch>-<first>-<last>-<attempt>.segment` | [`crate::segment`], or [`crate::index`]: their first bytes tell |
 //! | `<cluster>/journals/<journal>/checkpoints/<epoch>-<index>.checkpoint` | [`crate::checkpoint`] |
+//! | `<cluster>/metadata/<number>.snapshot` | [`crate::snapshot`] |
+//! | `claims/<generation>.claim` | [`crate::claim`] |
 //! | `probes/<random>` | written, read and deleted by [`Bucket::check`](crate::Bucket::check) |
 //!
 //! Numbers are decimal and zero-padded to their type's full width, so that the order of the bytes is the order of the
@@ -15,6 +17,10 @@ use tidemark_model::JournalId;
 
 const SEGMENT_SUFFIX: &str = ".segment";
 const CHECKPOINT_SUFFIX: &str = ".checkpoint";
+const SNAPSHOT_SUFFIX: &str = ".snapshot";
+const CLAIM_SUFFIX: &str = ".claim";
+/// What all keys of claims begin with, without the `/` that follows.
+pub const CLAIMS: &str = "claims";
 /// Digits of the largest `u32`.
 const U32_DIGITS: usize = 10;
 /// Digits of the largest `u64`.
@@ -51,6 +57,18 @@ pub struct JournalKeys {
     journal: JournalId,
 }
 
+/// The keys of what one cluster keeps of its metadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetadataKeys {
+    cluster: String,
+}
+
+/// The key of a claim to the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimKey {
+    pub generation: u32,
+}
+
 /// What a key names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
@@ -65,11 +83,12 @@ pub struct BadClusterId(pub String);
 
 impl JournalKeys {
     pub fn new(cluster: &str, journal: JournalId) -> Result<Self, BadClusterId> {
-        let valid = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-';
-        if cluster.is_empty() || cluster.len() > MAX_CLUSTER_LEN || !cluster.bytes().all(valid) {
-            return Err(BadClusterId(cluster.to_owned()));
-        }
-        Ok(Self { cluster: cluster.to_owned(), journal })
+        Ok(Self { cluster: checked(cluster)?, journal })
+    }
+
+    /// What the keys of all journals of a cluster begin with, without the `/` that follows.
+    pub fn journals(cluster: &str) -> Result<String, BadClusterId> {
+        Ok(format!("{}/journals", checked(cluster)?))
     }
 
     pub fn cluster(&self) -> &str {
@@ -100,6 +119,40 @@ impl JournalKeys {
 
     fn root(&self) -> String {
         format!("{}/journals/{:0U32_DIGITS$}", self.cluster, self.journal.0)
+    }
+}
+
+impl MetadataKeys {
+    pub fn new(cluster: &str) -> Result<Self, BadClusterId> {
+        Ok(Self { cluster: checked(cluster)? })
+    }
+
+    /// What all keys of snapshots begin with, without the `/` that follows.
+    pub fn root(&self) -> String {
+        format!("{}/metadata", self.cluster)
+    }
+
+    pub fn snapshot(&self, number: u64) -> String {
+        format!("{}/{number:0U64_DIGITS$}{SNAPSHOT_SUFFIX}", self.root())
+    }
+
+    /// The number of the snapshot that `key` names, or nothing when it names none.
+    pub fn parse(&self, key: &str) -> Option<u64> {
+        let name = key.strip_prefix(&self.root())?.strip_prefix('/')?;
+        digits(name.strip_suffix(SNAPSHOT_SUFFIX)?, U64_DIGITS)
+    }
+}
+
+impl ClaimKey {
+    pub fn parse(key: &str) -> Option<Self> {
+        let name = key.strip_prefix(CLAIMS)?.strip_prefix('/')?.strip_suffix(CLAIM_SUFFIX)?;
+        Some(Self { generation: u32::try_from(digits(name, U32_DIGITS)?).ok()? })
+    }
+}
+
+impl fmt::Display for ClaimKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{CLAIMS}/{:0U32_DIGITS$}{CLAIM_SUFFIX}", self.generation)
     }
 }
 
@@ -160,6 +213,14 @@ impl fmt::Display for CheckpointName {
         let Self { epoch, index } = self;
         write!(f, "{epoch:0U32_DIGITS$}-{index:0U64_DIGITS$}{CHECKPOINT_SUFFIX}")
     }
+}
+
+fn checked(cluster: &str) -> Result<String, BadClusterId> {
+    let valid = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-';
+    if cluster.is_empty() || cluster.len() > MAX_CLUSTER_LEN || !cluster.bytes().all(valid) {
+        return Err(BadClusterId(cluster.to_owned()));
+    }
+    Ok(cluster.to_owned())
 }
 
 /// A number of exactly `width` digits: one number has one spelling.

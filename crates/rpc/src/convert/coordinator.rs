@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, TopicRef};
 use tidemark_model::{
-    ClusterUpdate, CoordinatorError, Journal, JournalId, Node, NodeId, Partition, Record, RecordKey, Registration,
+    Claim, ClusterUpdate, CoordinatorError, Journal, JournalId, Node, NodeId, Partition, Record, RecordKey, Registration,
     Replica, Role, Slot, SlotId, Topic,
 };
 
@@ -57,8 +57,10 @@ impl From<Result<ClusterUpdate, CoordinatorError>> for wire::ClusterUpdate {
     fn from(update: Result<ClusterUpdate, CoordinatorError>) -> Self {
         use wire::cluster_update as w;
         let update = match update {
-            Ok(ClusterUpdate::Joined { cluster_id, node, settings }) => {
-                w::Update::Joined(w::Joined { cluster_id, node: node.0, settings: settings.into_iter().collect() })
+            Ok(ClusterUpdate::Joined { cluster_id, claim, node, settings }) => {
+                let claim = claim.map(|Claim { generation, id }| w::Claim { generation, id });
+                let settings = settings.into_iter().collect();
+                w::Update::Joined(w::Joined { cluster_id, claim, node: node.0, settings })
             }
             Ok(ClusterUpdate::Snapshot { revision, records, last }) => {
                 w::Update::Snapshot(w::Snapshot { revision, records: all(records), last })
@@ -78,9 +80,10 @@ impl TryFrom<wire::ClusterUpdate> for Result<ClusterUpdate, CoordinatorError> {
     fn try_from(wire::ClusterUpdate { update }: wire::ClusterUpdate) -> Result<Self, Malformed> {
         use wire::cluster_update as w;
         Ok(match update.ok_or(Malformed::Missing("update"))? {
-            w::Update::Joined(w::Joined { cluster_id, node, settings }) => {
+            w::Update::Joined(w::Joined { cluster_id, claim, node, settings }) => {
+                let claim = claim.map(|w::Claim { generation, id }| Claim { generation, id });
                 let settings = settings.into_iter().collect();
-                Ok(ClusterUpdate::Joined { cluster_id, node: NodeId(node), settings })
+                Ok(ClusterUpdate::Joined { cluster_id, claim, node: NodeId(node), settings })
             }
             w::Update::Snapshot(w::Snapshot { revision, records, last }) => {
                 Ok(ClusterUpdate::Snapshot { revision, records: each(records)?, last })

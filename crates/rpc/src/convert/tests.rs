@@ -272,8 +272,9 @@ fn key() -> impl Strategy<Value = RecordKey> {
 
 fn update() -> impl Strategy<Value = ClusterUpdate> {
     prop_oneof![
-        (text(), any::<i32>(), configs()).prop_map(|(cluster_id, node, settings)| ClusterUpdate::Joined {
+        (text(), any::<Option<(u32, u64)>>(), any::<i32>(), configs()).prop_map(|(cluster_id, claim, node, settings)| ClusterUpdate::Joined {
             cluster_id,
+            claim: claim.map(|(generation, id)| Claim { generation, id }),
             node: NodeId(node),
             settings
         }),

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use futures::stream::StreamExt as _;
 use tidemark_model::coordinator::*;
-use tidemark_model::{ClusterUpdate, Coordinator, CoordinatorError, Node, NodeId, Record, Registration, Role, TopicId};
+use tidemark_model::{Claim, ClusterUpdate, Coordinator, CoordinatorError, Node, NodeId, Record, Registration, Role, TopicId};
 use uuid::Uuid;
 
 use crate::fakes::Fake;
@@ -88,6 +88,7 @@ async fn who_joins_follows_until_it_lets_go() {
         let sender = fake.updates.lock().unwrap().take().unwrap();
         let joined = ClusterUpdate::Joined {
             cluster_id: "c".into(),
+            claim: Some(Claim { generation: 1, id: 7 }),
             node: NodeId(8),
             settings: BTreeMap::from([("num.partitions".into(), "3".into())]),
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidemark_model::{ClusterState, ClusterUpdate, NodeId, Record};
+use tidemark_model::{Claim, ClusterState, ClusterUpdate, NodeId, Record};
 
 use super::FollowError;
 
@@ -12,6 +12,8 @@ use super::FollowError;
 pub(super) struct Following {
     /// Who this node is, once a stream has said it.
     identity: Option<(String, NodeId)>,
+    /// By what the cluster holds its bucket, as a stream said last.
+    claim: Option<Claim>,
     /// What the coordinator of the present stream, or of the last, is configured with.
     settings: Arc<BTreeMap<String, String>>,
     /// The state once a whole snapshot was there.
@@ -60,7 +62,11 @@ impl Following {
     /// Applies an update. The outer error is for good, the inner one ends the stream.
     pub(super) fn apply(&mut self, update: ClusterUpdate) -> Result<Result<Applied, OutOfTurn>, FollowError> {
         Ok(match update {
-            ClusterUpdate::Joined { cluster_id, node, settings } => {
+            ClusterUpdate::Joined { cluster_id, claim, node, settings } => {
+                if let (Some(was), Some(now)) = (self.claim, claim.filter(|claim| self.claim != Some(*claim))) {
+                    return Err(FollowError::Rebuilt { cluster: cluster_id, was, now });
+                }
+                self.claim = self.claim.or(claim);
                 self.settings = Arc::new(settings);
                 return self.joined(cluster_id, node);
             }
@@ -124,6 +130,7 @@ impl Following {
 
     fn advance(&mut self, mut next: ClusterState) -> Result<Applied, OutOfTurn> {
         next.settings = Arc::clone(&self.settings);
+        next.claim = self.claim;
         let node = self.node().ok_or(OutOfTurn("a state before Joined"))?;
         let state = Arc::new(next);
         self.state = Some(state.clone());

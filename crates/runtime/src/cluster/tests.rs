@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
 use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, OpenJournal, TopicRef};
-use tidemark_model::{Journal, JournalId, Node, Partition, Record, RecordKey, Role, Topic, TopicId};
+use tidemark_model::{Claim, Journal, JournalId, Node, Partition, Record, RecordKey, Role, Topic, TopicId};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -137,8 +137,13 @@ fn joined() -> Step {
 }
 
 fn joined_as(cluster_id: &str, node: i32) -> Step {
+    joined_by(Claim { generation: 1, id: 7 }, cluster_id, node)
+}
+
+fn joined_by(claim: Claim, cluster_id: &str, node: i32) -> Step {
     Step::Say(ClusterUpdate::Joined {
         cluster_id: cluster_id.into(),
+        claim: Some(claim),
         node: NodeId(node),
         settings: BTreeMap::from([("num.partitions".to_owned(), "7".to_owned())]),
     })
@@ -296,6 +301,9 @@ async fn being_fenced_or_in_another_cluster_ends_it() {
         let run = run(vec![vec![joined(), chunk(1, vec![], true)], vec![other]]);
         assert!(matches!(run.task.await.unwrap(), Err(FollowError::Moved { .. })));
     }
+    let rebuilt = joined_by(Claim { generation: 2, id: 8 }, "c", 3);
+    let run = run(vec![vec![joined(), chunk(1, vec![], true)], vec![rebuilt]]);
+    assert!(matches!(run.task.await.unwrap(), Err(FollowError::Rebuilt { .. })));
 }
 
 #[tokio::test(start_paused = true)]
