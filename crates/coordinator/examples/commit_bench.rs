@@ -43,7 +43,8 @@ async fn main() -> anyhow::Result<()> {
     let store = Arc::new(Counted { store: connect().await?, transactions: AtomicU64::new(0), took: Mutex::default() });
     let shutdown = CancellationToken::new();
     let settings = Settings { cluster: "bench".into(), address: "bench:1".into(), ..Settings::default() };
-    let service = Service::start(store.clone(), settings, Arc::new(SystemClock), Arc::new(OsEntropy), shutdown.clone());
+    let service =
+        Service::start(store.clone(), None, settings, Arc::new(SystemClock), Arc::new(OsEntropy), shutdown.clone());
     service.ready().await;
     let topic = topic(&service).await?;
     ready(&service, topic).await;

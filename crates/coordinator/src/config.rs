@@ -35,6 +35,12 @@ pub struct Config {
     /// The metadata store: `etcd://[user:password@]host:port[,host:port][/cluster]`, or `file:///path` for a store of
     /// this process alone. `cluster` tells clusters in one etcd apart.
     pub metadata: String,
+    /// The cluster's bucket, as in storage's configuration: the metadata is copied there, so that a lost cluster can be rebuilt
+    /// (`tidemark storage rebuild`).
+    pub object_store: String,
+    /// Milliseconds after which a change of the metadata is in the bucket at the latest, topics within seconds. A rebuilt
+    /// cluster has forgotten commits of offsets for so long.
+    pub metadata_snapshot_interval_ms: u64,
     /// The cluster's id. Empty: the one it has, or a new random one.
     pub cluster_id: String,
     /// Partitions of topics that are created without saying how many.
@@ -75,6 +81,8 @@ impl Default for Config {
             rack: String::new(),
             http: "127.0.0.1:9402".into(),
             metadata: "etcd://127.0.0.1:2379".into(),
+            object_store: String::new(),
+            metadata_snapshot_interval_ms: settings.snapshot_interval.as_millis() as u64,
             cluster_id: String::new(),
             num_partitions: settings.num_partitions,
             default_replication_factor: settings.default_replication_factor,
@@ -120,6 +128,8 @@ pub struct Settings {
     /// is gone and to find another.
     pub node_lease: Duration,
     pub coordinator_lease: Duration,
+    /// The longest that a change is not in a snapshot.
+    pub snapshot_interval: Duration,
     pub groups: GroupSettings,
 }
 
@@ -135,6 +145,7 @@ impl Default for Settings {
             default_replication_factor: 1,
             node_lease: Duration::from_secs(10),
             coordinator_lease: Duration::from_secs(6),
+            snapshot_interval: Duration::from_secs(60),
             groups: GroupSettings::default(),
         }
     }
@@ -223,6 +234,7 @@ impl Config {
             default_replication_factor: self.default_replication_factor.max(1),
             node_lease: Duration::from_millis(self.node_lease_ms.max(1)),
             coordinator_lease: Duration::from_millis(self.coordinator_lease_ms.max(1)),
+            snapshot_interval: Duration::from_millis(self.metadata_snapshot_interval_ms.max(1)),
             groups: self.group_settings(),
         }
     }

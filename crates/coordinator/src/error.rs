@@ -17,6 +17,9 @@ pub enum Error {
     /// Another process runs under this coordinator's name: this one must not go on.
     #[error("this coordinator was replaced: {0}")]
     Replaced(String),
+    /// The bucket is another's, or cannot be used: the operator has to act.
+    #[error("{0}")]
+    Bucket(String),
     /// The store cannot be used at all: damaged, in use, of a newer version.
     #[error(transparent)]
     Store(#[from] StoreError),

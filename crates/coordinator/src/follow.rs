@@ -5,8 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 
+use tidemark_model::Claim;
+
 use crate::error::Error;
 use crate::metrics;
+use crate::records::{decode_claim, encode_claim};
 use crate::service::{Shared, Status};
 use crate::store::{Snapshot, StoreError, Txn};
 
@@ -17,7 +20,7 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(crate) async fn follow(shared: &Shared) -> Error {
     let mut failures = 0_u32;
     loop {
-        let (cluster_id, snapshot) = match load(shared).await {
+        let (cluster_id, claim, snapshot) = match load(shared).await {
             Ok(loaded) => loaded,
             Err(Error::Store(error)) if shared.loaded() || !matches!(error, StoreError::Failed(_)) => {
                 // An outage is told at its start, and then ever more rarely.
@@ -31,7 +34,7 @@ pub(crate) async fn follow(shared: &Shared) -> Error {
             Err(error) => return error,
         };
         failures = 0;
-        shared.state.replace(&cluster_id, &snapshot);
+        shared.state.replace(&cluster_id, claim, &snapshot);
         shared.status.send_replace(Status::Ready);
         tracing::info!(cluster_id, revision = snapshot.revision, records = snapshot.entries.len(), "read the state");
         let mut changes = shared.store.watch(shared.keys.state(), snapshot.revision);
@@ -48,9 +51,27 @@ pub(crate) async fn follow(shared: &Shared) -> Error {
     }
 }
 
-async fn load(shared: &Shared) -> Result<(String, Snapshot), Error> {
+async fn load(shared: &Shared) -> Result<(String, Option<Claim>, Snapshot), Error> {
     let cluster_id = cluster_id(shared).await?;
-    Ok((cluster_id, shared.store.range(shared.keys.state()).await?))
+    let claim = claim(shared).await?;
+    Ok((cluster_id, claim, shared.store.range(shared.keys.state()).await?))
+}
+
+/// By what the cluster holds its bucket: what is stored, else a new first claim, which is stored before the bucket has it.
+async fn claim(shared: &Shared) -> Result<Option<Claim>, Error> {
+    loop {
+        let key = shared.keys.claim();
+        if let Some(entry) = shared.store.get(&key).await? {
+            let claim = decode_claim(&entry.value).map_err(|error| StoreError::Failed(format!("{key}: {error}")))?;
+            return Ok(Some(claim));
+        }
+        if shared.bucket.is_none() {
+            return Ok(None);
+        }
+        let new = Claim { generation: 1, id: shared.entropy.next_u64() };
+        // Whoever is first, the next look finds it.
+        let _ = shared.store.commit(Txn::new().if_absent(&key).put(&key, encode_claim(new))).await?;
+    }
 }
 
 /// The cluster's id: what is stored, else what is configured, else a new one.

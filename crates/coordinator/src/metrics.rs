@@ -91,6 +91,23 @@ pub(crate) fn groups_loaded(groups: usize) {
     counter!("tidemark_coordinator_groups_loaded_total").increment(groups as u64);
 }
 
+/// A snapshot of the metadata is in the bucket.
+pub(crate) fn snapshot_written(bytes: u64, took: Duration) {
+    counter!("tidemark_coordinator_snapshots_total").increment(1);
+    gauge!("tidemark_coordinator_snapshot_bytes").set(bytes as f64);
+    histogram!("tidemark_coordinator_snapshot_write_seconds").record(took.as_secs_f64());
+}
+
+/// A snapshot of the metadata could not be written.
+pub(crate) fn snapshot_failed() {
+    counter!("tidemark_coordinator_snapshot_failures_total").increment(1);
+}
+
+/// The newest snapshot is so old, and something has changed since. Zero when nothing has.
+pub(crate) fn snapshot_age(age: Duration) {
+    gauge!("tidemark_coordinator_snapshot_age_seconds").set(age.as_secs_f64());
+}
+
 /// The metadata store's file has so many bytes, and uses so many of them.
 pub(crate) fn store_used(file: u64, used: u64) {
     gauge!("tidemark_coordinator_store_file_size").set(file as f64);

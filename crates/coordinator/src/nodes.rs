@@ -64,8 +64,9 @@ async fn session(
         Ok(membership) => membership,
         Err(error) => return error,
     };
-    let (cluster_id, node, settings) = (shared.state.cluster_id(), membership.id(), shared.settings.as_kafka_names());
-    let joined = ClusterUpdate::Joined { cluster_id, node, settings };
+    let (cluster_id, claim) = shared.state.identity();
+    let (node, settings) = (membership.id(), shared.settings.as_kafka_names());
+    let joined = ClusterUpdate::Joined { cluster_id, claim, node, settings };
     // The receiver is only gone when nobody holds the stream, and then nobody waits for this future either.
     let _ = updates.send(Ok(joined)).await;
     tokio::select! {

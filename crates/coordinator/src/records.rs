@@ -6,6 +6,9 @@
 //! | key | value | with a lease |
 //! |---|---|---|
 //! | `cluster-id` | the cluster's id, text | |
+//! | `claim` | by what the cluster holds its bucket: [`Claim`] | |
+//! | `backup` | what is known of the last snapshot in the bucket: [`StoredBackup`] | |
+//! | `revisions` | [`Revisions`] | |
 //! | `state/nodes/<role>/<id>` | [`StoredNode`] | the node's |
 //! | `state/journals/<id>` | [`Journal`](tidemark_model::Journal) | |
 //! | `state/topics/<uuid>` | [`Topic`](tidemark_model::Topic) | |
@@ -31,6 +34,8 @@ mod groups;
 mod values;
 mod varint;
 
+#[cfg(doc)]
+use tidemark_model::Claim;
 use tidemark_model::{JournalId, NodeId, RecordKey, Role, SlotId, TopicId};
 use uuid::Uuid;
 
@@ -45,9 +50,10 @@ pub(crate) use groups::{
     encode_group_configs, encode_offsets,
 };
 pub(crate) use values::{
-    BadValue, Compaction, NodeName, StoredNode, TopicName, decode_compaction, decode_counter, decode_journal,
-    decode_node, decode_node_name, decode_slot, decode_topic, decode_topic_name, encode_compaction, encode_counter,
-    encode_journal, encode_node, encode_node_name, encode_slot, encode_topic, encode_topic_name,
+    BadValue, Compaction, NodeName, Revisions, StoredBackup, StoredNode, TopicName, decode_backup, decode_claim,
+    decode_compaction, decode_counter, decode_journal, decode_node, decode_node_name, decode_revisions, decode_slot,
+    decode_topic, decode_topic_name, encode_backup, encode_claim, encode_compaction, encode_counter, encode_journal,
+    encode_node, encode_node_name, encode_revisions, encode_slot, encode_topic, encode_topic_name,
 };
 
 /// The keys of one cluster.
@@ -81,6 +87,23 @@ impl Keys {
 
     pub(crate) fn cluster_id(&self) -> String {
         format!("{}cluster-id", self.root)
+    }
+
+    /// What all keys begin with.
+    pub(crate) fn root(&self) -> &str {
+        &self.root
+    }
+
+    pub(crate) fn claim(&self) -> String {
+        format!("{}claim", self.root)
+    }
+
+    pub(crate) fn backup(&self) -> String {
+        format!("{}backup", self.root)
+    }
+
+    pub(crate) fn revisions(&self) -> String {
+        format!("{}revisions", self.root)
     }
 
     /// The prefix of the cluster state.

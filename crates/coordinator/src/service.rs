@@ -14,6 +14,7 @@ use tidemark_model::{
     Clock, ClusterUpdate, Coordinator, CoordinatorError, Entropy, GroupCoordinator, GroupError, Journal, NodeId,
     Registration, Role, TopicId,
 };
+use tidemark_segment::Bucket;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -24,8 +25,8 @@ use crate::groups::Groups;
 use crate::records::Keys;
 use crate::slots::{self, SlotUser};
 use crate::state::State;
-use crate::store::{LeaseId, MetadataStore};
-use crate::{counters, follow, journals, maintenance, metrics, nodes, topics};
+use crate::store::{Counted, LeaseId, MetadataStore};
+use crate::{backup, counters, follow, journals, maintenance, metrics, nodes, topics};
 
 /// How often a conditional transaction is tried before the caller is told to try again later.
 pub(crate) const ATTEMPTS: usize = 10;
@@ -49,6 +50,9 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn MetadataStore>,
     pub(crate) keys: Keys,
     pub(crate) settings: Settings,
+    /// Where snapshots go.
+    pub(crate) bucket: Option<Bucket>,
+    pub(crate) backup_health: backup::Health,
     pub(crate) state: State,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) shutdown: CancellationToken,
@@ -70,16 +74,17 @@ impl fmt::Debug for Service {
 }
 
 impl Service {
-    /// Starts following the state that is in `store`. Calls are answered at once, by errors where the state is needed
+    /// Starts following the state that is in `store`, and keeping snapshots of it in `bucket`, where there is one. Calls are answered at once, by errors where the state is needed
     /// and not there yet. At `shutdown` it hands over what it owns, and everything ends.
     pub fn start(
         store: Arc<dyn MetadataStore>,
+        bucket: Option<Bucket>,
         settings: Settings,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         shutdown: CancellationToken,
     ) -> Self {
-        let shared = Shared::new(store, settings, clock, entropy, shutdown);
+        let shared = Shared::new(store, bucket, settings, clock, entropy, shutdown);
         let groups = Arc::new(Groups::new(Arc::clone(&shared)));
         Self::run(shared, Arc::clone(&groups), groups)
     }
@@ -94,7 +99,7 @@ impl Service {
         user: Arc<dyn SlotUser>,
     ) -> Self {
         let clock = Arc::new(tidemark_runtime::seams::SystemClock);
-        let shared = Shared::new(store, settings, clock, entropy, shutdown);
+        let shared = Shared::new(store, None, settings, clock, entropy, shutdown);
         let groups = Arc::new(Groups::new(Arc::clone(&shared)));
         Self::run(shared, groups, user)
     }
@@ -110,12 +115,18 @@ impl Service {
                 // Ends only after the shutdown.
                 ended = slots::run(&following, user) => ended,
                 () = maintenance::maintain(&following) => Ok(()),
+                error = back_up(&following) => Err(error),
             };
             if let Err(error) = ended {
                 following.status.send_replace(Status::Failed(error));
             }
         });
         Self { shared, groups, stopped }
+    }
+
+    /// Whether the bucket has the snapshots that it should; if not, why.
+    pub fn backup_health(&self) -> watch::Receiver<Result<(), String>> {
+        self.shared.backup_health.subscribe()
     }
 
     /// Returns once everything has ended, after the shutdown: what this coordinator owned is handed over.
@@ -146,14 +157,26 @@ impl Service {
 impl Shared {
     fn new(
         store: Arc<dyn MetadataStore>,
+        bucket: Option<Bucket>,
         settings: Settings,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         shutdown: CancellationToken,
     ) -> Arc<Self> {
         let keys = Keys::new(&settings.cluster);
+        let store: Arc<dyn MetadataStore> = Arc::new(Counted::new(store, keys.revisions()));
         let (status, state) = (watch::Sender::new(Status::Loading), State::new(keys.clone()));
-        Arc::new(Self { store, keys, settings, state, status, shutdown, clock, entropy })
+        let backup_health = watch::Sender::new(Ok(()));
+        Arc::new(Self { store, keys, settings, bucket, backup_health, state, status, shutdown, clock, entropy })
+    }
+
+    /// Tells the process, when it is something else than before.
+    pub(crate) fn say_of_backups(&self, health: Result<(), String>) {
+        self.backup_health.send_if_modified(|said| {
+            let other = *said != health;
+            *said = health;
+            other
+        });
     }
 
     pub(crate) fn loaded(&self) -> bool {
@@ -202,6 +225,13 @@ impl Shared {
                 return uuid;
             }
         }
+    }
+}
+
+async fn back_up(shared: &Shared) -> Error {
+    match &shared.bucket {
+        Some(bucket) => backup::run(shared, bucket).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tidemark_model::{ClusterState, ClusterUpdate, JournalId, Node, NodeId, Record, RecordKey, Role, Slot};
+use tidemark_model::{Claim, ClusterState, ClusterUpdate, JournalId, Node, NodeId, Record, RecordKey, Role, Slot};
 
 use self::revisions::Latest;
 pub(crate) use self::revisions::Revisions;
@@ -54,6 +54,8 @@ struct Inner {
     /// Partitions on each journal.
     loads: BTreeMap<JournalId, usize>,
     topics: usize,
+    /// The revision of the last change of a topic or a journal.
+    catalog: u64,
 }
 
 /// What a follower at some revision gets next.
@@ -76,6 +78,7 @@ impl State {
             base: 0,
             loads: BTreeMap::new(),
             topics: 0,
+            catalog: 0,
         };
         Self { keys, inner: Mutex::new(inner), latest: Arc::default() }
     }
@@ -89,8 +92,15 @@ impl State {
         self.latest.get()
     }
 
-    pub(crate) fn cluster_id(&self) -> String {
-        self.inner().cluster.cluster_id.clone()
+    /// The cluster's id, and by what it holds its bucket.
+    pub(crate) fn identity(&self) -> (String, Option<Claim>) {
+        let inner = self.inner();
+        (inner.cluster.cluster_id.clone(), inner.cluster.claim)
+    }
+
+    /// The revision of the last change of a topic or a journal; of the first load when there was none since.
+    pub(crate) fn catalog(&self) -> u64 {
+        self.inner().catalog
     }
 
     pub(crate) fn node(&self, role: Role, id: NodeId) -> Option<Arc<Node>> {
@@ -148,7 +158,7 @@ impl State {
     }
 
     /// Takes over a snapshot. Followers get what differs as one delta, so that their streams go on.
-    pub(crate) fn replace(&self, cluster_id: &str, snapshot: &Snapshot) {
+    pub(crate) fn replace(&self, cluster_id: &str, claim: Option<Claim>, snapshot: &Snapshot) {
         let records: Vec<Record> = snapshot.entries.iter().filter_map(|entry| self.record(entry)).collect();
         let stored: BTreeSet<&str> = snapshot.entries.iter().map(|entry| entry.key.as_str()).collect();
         let mut inner = self.inner();
@@ -160,6 +170,7 @@ impl State {
         let removals = known.filter(|key| !stored.contains(self.keys.record(*key).as_str())).collect();
         let upserts = records.into_iter().filter(|record| !has(&inner.cluster, record)).collect();
         inner.cluster.cluster_id = cluster_id.to_owned();
+        inner.cluster.claim = claim;
         if first {
             inner.base = snapshot.revision;
         }
@@ -217,6 +228,10 @@ impl State {
 
 impl Inner {
     fn apply(&mut self, delta: Delta, keep: bool) {
+        let changed = delta.upserts.iter().map(Record::key).chain(delta.removals.iter().copied());
+        if changed.into_iter().any(|key| matches!(key, RecordKey::Topic(_) | RecordKey::Journal(_))) {
+            self.catalog = delta.revision;
+        }
         for key in &delta.removals {
             self.count(*key, -1);
             self.cluster.remove(*key);

@@ -3,6 +3,7 @@
 //! The semantics are etcd's. [`Etcd`] is the cluster's store, [`Embedded`] the one of a single process. Both pass the
 //! same contract tests.
 
+mod counted;
 mod embedded;
 mod etcd;
 mod txn;
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
+pub(crate) use counted::Counted;
 pub use embedded::Embedded;
 pub use etcd::{Etcd, EtcdOptions};
 pub use txn::{Condition, MAX_TXN_BYTES, MAX_TXN_OPERATIONS, Operation, Txn};

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::watch;
+
 /// What a condition says before its owner has said anything.
 const STARTING: &str = "starting";
 
@@ -73,6 +75,16 @@ impl Condition {
     /// `reason` is for the person who asks why: what is missing, and since when or where where that helps.
     pub fn not_ready(&self, reason: impl Into<String>) {
         self.set(Some(reason.into()));
+    }
+
+    /// Keeps it at what a part of the process says of itself, for as long as that part is there.
+    pub async fn follow(self, mut says: watch::Receiver<Result<(), String>>) {
+        loop {
+            self.set(says.borrow_and_update().clone().err());
+            if says.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     fn set(&self, reason: Option<String>) {

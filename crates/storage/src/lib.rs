@@ -6,6 +6,7 @@
 //! object store, and [`retention`] and [`deletion`] let its beginning go. [`start`] brings a node back from its [`data_dir`] and the bucket.
 
 pub mod checkpoint;
+mod claim;
 mod codec;
 pub mod config;
 pub mod data_dir;
@@ -33,6 +34,7 @@ mod testing;
 mod tier;
 pub mod wal;
 
+pub use claim::claimed;
 pub use codec::DecodeError;
 pub use config::Config;
 pub use data_dir::DataDir;

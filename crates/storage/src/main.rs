@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use tidemark_model::{Registration, Role};
 use tidemark_rpc::{RemoteCoordinator, serve_storage};
-use tidemark_runtime::health::Condition;
 use tidemark_runtime::{Host, bind, cluster, service};
 use tidemark_segment::{Bucket, StoreError, bucket::Access};
 use tidemark_storage::disk::RealDisk;
-use tidemark_storage::{Config, DataDir, Dependencies, Service};
-use tokio::sync::watch;
+use tidemark_storage::{Config, DataDir, Dependencies, Service, claimed};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
@@ -51,11 +49,18 @@ async fn run(config: Config, host: Host) -> anyhow::Result<()> {
         leave.cancel();
         return Ok(follower.await??);
     };
+    let node = joined?;
+    serving.not_ready("looking whose the bucket is");
+    let Some(bucket) = host.shutdown.run_until_cancelled(claimed(&bucket, &view.current(), &*host.entropy)).await else {
+        leave.cancel();
+        return Ok(follower.await??);
+    };
+    let bucket = bucket?;
     serving.not_ready("recovering the write-ahead log");
     let deps = Dependencies {
-        node: joined?,
+        node,
         data_dir,
-        bucket,
+        bucket: bucket.clone(),
         coordinator,
         view: view.subscribe(),
         clock: host.clock.clone(),
@@ -63,8 +68,8 @@ async fn run(config: Config, host: Host) -> anyhow::Result<()> {
         shutdown: host.shutdown.clone(),
     };
     let storage = Service::start(&config, deps).await?;
-    tokio::spawn(report(storage.wal_health(), host.health.condition("write-ahead log")));
-    tokio::spawn(report(storage.tier_health(), host.health.condition("object store")));
+    tokio::spawn(host.health.condition("write-ahead log").follow(storage.wal_health()));
+    tokio::spawn(host.health.condition("object store").follow(storage.tier_health()));
     serving.ready();
 
     let mut served = Box::pin(serve_storage(listener, storage.clone(), host.shutdown.clone()));
@@ -72,22 +77,10 @@ async fn run(config: Config, host: Host) -> anyhow::Result<()> {
         biased;
         // A follower that ends before it is told to was fenced: this process must not go on.
         followed = &mut follower => return Ok(followed??),
+        lost = bucket.lost_claim() => return Err(lost.into()),
         ended = &mut served => ended?,
     }
     storage.shutdown().await;
     leave.cancel();
     Ok(follower.await??)
-}
-
-/// Keeps a condition of the process at what the service says of itself.
-async fn report(mut health: watch::Receiver<Result<(), String>>, condition: Condition) {
-    loop {
-        match &*health.borrow_and_update() {
-            Ok(()) => condition.ready(),
-            Err(why) => condition.not_ready(why.clone()),
-        }
-        if health.changed().await.is_err() {
-            return;
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! What a user may set on a standalone, and what the four services in it get of that.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidemark_runtime::ServiceConfig;
@@ -28,6 +29,10 @@ pub struct Config {
     pub auto_create_topics: bool,
     /// Partitions of topics that are created without saying how many.
     pub num_partitions: i32,
+    /// Where history goes: `s3://bucket/prefix`, `file:///directory`. Empty: a directory beside the rest, under `data_dir`.
+    pub object_store: String,
+    /// Milliseconds after which a change of the metadata is in the object store at the latest.
+    pub metadata_snapshot_interval_ms: u64,
     /// Bytes of committed records that stay in the write-ahead log before the oldest of them become objects.
     pub segment_bytes: u64,
     /// Milliseconds after which they do, however few they are.
@@ -47,13 +52,16 @@ impl Default for Config {
     fn default() -> Self {
         let gateway = tidemark_gateway::Config::default();
         let storage = tidemark_storage::Config::default();
+        let coordinator = tidemark_coordinator::Settings::default();
         Self {
             data_dir: "tidemark-data".into(),
             listen: gateway.listen,
             advertise: gateway.advertise,
             http: gateway.http,
             auto_create_topics: true,
-            num_partitions: tidemark_coordinator::Settings::default().num_partitions,
+            num_partitions: coordinator.num_partitions,
+            object_store: String::new(),
+            metadata_snapshot_interval_ms: coordinator.snapshot_interval.as_millis() as u64,
             segment_bytes: SEGMENT_BYTES,
             segment_ms: SEGMENT_MS,
             wal_max_bytes: storage.wal_max_bytes,
@@ -99,7 +107,12 @@ impl Config {
         let defaults = tidemark_coordinator::Settings::default();
         // Its address is nobody's to call: the services of this process hold it.
         let address = self.listen.clone();
-        tidemark_coordinator::Settings { address, num_partitions: self.num_partitions.max(1), ..defaults }
+        tidemark_coordinator::Settings {
+            address,
+            num_partitions: self.num_partitions.max(1),
+            snapshot_interval: Duration::from_millis(self.metadata_snapshot_interval_ms.max(1)),
+            ..defaults
+        }
     }
 
     /// The write-ahead log.

@@ -8,13 +8,12 @@ use anyhow::Context as _;
 use tidemark_coordinator::store::Embedded;
 use tidemark_model::{Coordinator, Entropy, NodeId, Registration, Role};
 use tidemark_runtime::cluster::{self, FollowError};
-use tidemark_runtime::health::Condition;
 use tidemark_runtime::{ClusterView, Host, bind};
-use tidemark_segment::Bucket;
-use tidemark_storage::DataDir;
+use tidemark_segment::bucket::Access;
+use tidemark_segment::{Bucket, StoreError};
+use tidemark_storage::{DataDir, claimed};
 use tidemark_storage::disk::RealDisk;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -46,12 +45,13 @@ pub async fn run(config: Config, host: Host, ready: impl FnOnce(&str)) -> anyhow
     serving.ready();
     ready(&address);
 
-    let Services { gateway, storage } = services;
+    let Services { gateway, storage, bucket } = services;
     let mut drained = Box::pin(gateway.drained());
     tokio::select! {
         biased;
         error = control.service.failed() => return Err(error.into()),
         error = members.lost() => return Err(error.into()),
+        lost = bucket.lost_claim() => return Err(lost.into()),
         () = &mut drained => {}
     }
     // From the front to the back: each has answered what the one before it still asked.
@@ -65,11 +65,14 @@ pub async fn run(config: Config, host: Host, ready: impl FnOnce(&str)) -> anyhow
 struct Services {
     gateway: tidemark_gateway::Service,
     storage: Arc<tidemark_storage::Service>,
+    /// As the cluster holds it.
+    bucket: Bucket,
 }
 
 /// The coordinator, which the others need before and after everything else.
 struct Control {
     service: tidemark_coordinator::Service,
+    bucket: Bucket,
     /// Stops what goes on in the background of the coordinator, the broker and the storage.
     stop: CancellationToken,
 }
@@ -81,15 +84,19 @@ impl Control {
             create_dir(dir)?;
         }
         let store = Embedded::open(&path).await.with_context(|| path.display().to_string())?;
+        let bucket = bucket(config, &host.entropy)?;
+        check(&bucket).await?;
         let stop = CancellationToken::new();
         let service = tidemark_coordinator::Service::start(
             Arc::new(store),
+            Some(bucket.clone()),
             config.coordinator(),
             host.clock.clone(),
             host.entropy.clone(),
             stop.clone(),
         );
-        Ok(Self { service, stop })
+        tokio::spawn(host.health.condition("metadata snapshots").follow(service.backup_health()));
+        Ok(Self { service, bucket, stop })
     }
 }
 
@@ -103,9 +110,8 @@ async fn start(
     members: &mut Members,
 ) -> anyhow::Result<Services> {
     let coordinator: Arc<dyn Coordinator> = Arc::new(control.service.clone());
-    let bucket = bucket(config, &host.entropy)?;
-
     let (view, node) = members.join(Role::Storage, data_dir.name(), NAME).await?;
+    let bucket = claimed(&control.bucket, &view.current(), &*host.entropy).await?;
     let storage = tidemark_storage::Service::start(
         &config.storage(),
         tidemark_storage::Dependencies {
@@ -120,8 +126,8 @@ async fn start(
         },
     )
     .await?;
-    tokio::spawn(report(storage.wal_health(), host.health.condition("write-ahead log")));
-    tokio::spawn(report(storage.tier_health(), host.health.condition("object store")));
+    tokio::spawn(host.health.condition("write-ahead log").follow(storage.wal_health()));
+    tokio::spawn(host.health.condition("object store").follow(storage.tier_health()));
 
     let (view, node) = members.join(Role::Broker, NAME.to_owned(), NAME).await?;
     let broker = tidemark_broker::Service::start(
@@ -130,7 +136,7 @@ async fn start(
             node,
             view: view.subscribe(),
             storages: Arc::new(Local(storage.clone() as _)),
-            bucket,
+            bucket: bucket.clone(),
             clock: host.clock.clone(),
             shutdown: control.stop.clone(),
         },
@@ -149,10 +155,13 @@ async fn start(
         entropy: host.entropy.clone(),
         shutdown: host.shutdown.clone(),
     });
-    Ok(Services { gateway, storage })
+    Ok(Services { gateway, storage, bucket })
 }
 
 fn bucket(config: &Config, entropy: &Arc<dyn Entropy>) -> anyhow::Result<Bucket> {
+    if !config.object_store.is_empty() {
+        return Bucket::open(&config.object_store, std::env::vars(), entropy.clone()).context("`object_store`");
+    }
     let dir = config.objects_dir();
     let bucket = Bucket::in_directory(&dir, entropy.clone())?;
     let removed = Bucket::remove_unfinished(&dir).with_context(|| dir.display().to_string())?;
@@ -160,6 +169,15 @@ fn bucket(config: &Config, entropy: &Arc<dyn Entropy>) -> anyhow::Result<Bucket>
         tracing::info!(removed, "removed objects that a crash left unfinished");
     }
     Ok(bucket)
+}
+
+/// Says at once what an operator has to mend. An object store that is away is waited for.
+async fn check(bucket: &Bucket) -> anyhow::Result<()> {
+    match bucket.check(Access::Write).await {
+        Err(error @ StoreError::Unavailable(_)) => tracing::warn!(%error, "waiting for the object store"),
+        checked => checked?,
+    }
+    Ok(())
 }
 
 fn create_dir(dir: &Path) -> anyhow::Result<()> {
@@ -215,18 +233,5 @@ impl Members {
             left??;
         }
         Ok(())
-    }
-}
-
-/// Keeps a condition of the process at what a service says of itself.
-async fn report(mut health: watch::Receiver<Result<(), String>>, condition: Condition) {
-    loop {
-        match &*health.borrow_and_update() {
-            Ok(()) => condition.ready(),
-            Err(why) => condition.not_ready(why.clone()),
-        }
-        if health.changed().await.is_err() {
-            return;
-        }
     }
 }

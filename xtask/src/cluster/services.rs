@@ -78,7 +78,11 @@ impl Services {
         let urls: Vec<String> = listens.iter().map(|listen| quoted(&format!("http://{listen}"))).collect();
         let coordinators = format!("[{}]", urls.join(", "));
         for (index, listen) in listens.iter().enumerate() {
-            let settings = [("listen", quoted(listen)), ("metadata", quoted(&metadata))];
+            let settings = [
+                ("listen", quoted(listen)),
+                ("metadata", quoted(&metadata)),
+                ("object_store", quoted(&object_store)),
+            ];
             cluster.add(binaries, "coordinator", index, &settings, &options.coordinator)?;
         }
         let storage_dir = dir.join("storage-0").join("data").display().to_string();

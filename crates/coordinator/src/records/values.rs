@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
-use tidemark_model::{Journal, JournalId, Node, NodeId, Partition, Replica, Role, Slot, SlotId, Topic, TopicId};
+use tidemark_model::{Claim, Journal, JournalId, Node, NodeId, Partition, Replica, Role, Slot, SlotId, Topic, TopicId};
 use uuid::Uuid;
 
 /// The version that is written.
@@ -43,6 +43,28 @@ pub(crate) struct Compaction {
     pub(crate) revision: u64,
 }
 
+/// What is known of snapshots in the bucket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredBackup {
+    /// The newest one's number; 0 when there is none.
+    pub(crate) number: u64,
+    /// The revision of the store that it has.
+    pub(crate) revision: u64,
+    /// When it was taken, milliseconds since the epoch.
+    pub(crate) taken_ms: i64,
+    /// When the last one was begun, which may be one more.
+    pub(crate) begun_ms: i64,
+}
+
+/// Of a store that was made from a snapshot: what its revisions are counted from, and whether it is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Revisions {
+    /// Added to each of the store's own: above all that the cluster has ever seen.
+    pub(crate) base: u64,
+    /// It is being made, or its making was cut short.
+    pub(crate) unfinished: bool,
+}
+
 /// A value that cannot be used: written by a newer version, or damaged. The caller leaves it alone and tells the operator.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BadValue {
@@ -61,6 +83,12 @@ struct NodeV1 {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rack: Option<String>,
     name: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ClaimV1 {
+    generation: u32,
+    id: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -192,6 +220,32 @@ pub(crate) fn encode_compaction(compaction: Compaction) -> Bytes {
 }
 
 pub(crate) fn decode_compaction(bytes: &[u8]) -> Result<Compaction, BadValue> {
+    decode(bytes)
+}
+
+pub(crate) fn encode_claim(claim: Claim) -> Bytes {
+    let Claim { generation, id } = claim;
+    encode(&ClaimV1 { generation, id })
+}
+
+pub(crate) fn decode_claim(bytes: &[u8]) -> Result<Claim, BadValue> {
+    let ClaimV1 { generation, id } = decode(bytes)?;
+    Ok(Claim { generation, id })
+}
+
+pub(crate) fn encode_backup(backup: &StoredBackup) -> Bytes {
+    encode(backup)
+}
+
+pub(crate) fn decode_backup(bytes: &[u8]) -> Result<StoredBackup, BadValue> {
+    decode(bytes)
+}
+
+pub(crate) fn encode_revisions(revisions: Revisions) -> Bytes {
+    encode(&revisions)
+}
+
+pub(crate) fn decode_revisions(bytes: &[u8]) -> Result<Revisions, BadValue> {
     decode(bytes)
 }
 

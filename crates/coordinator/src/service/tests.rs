@@ -1,5 +1,6 @@
 //! Whole coordinators, several on one store, on the embedded store and on a real etcd.
 
+mod backup;
 mod groups;
 mod harness;
 mod journals;

@@ -41,7 +41,7 @@ fn journal() -> Entry {
 fn loaded(revision: u64, entries: Vec<Entry>) -> State {
     let state = State::new(keys());
     assert_eq!(state.revision(), None);
-    state.replace("c", &Snapshot { revision, entries });
+    state.replace("c", None, &Snapshot { revision, entries });
     state
 }
 
@@ -85,7 +85,7 @@ fn a_state_that_was_read_again_reaches_followers_as_one_delta() {
     let state = loaded(5, entries);
     let (changed, new) = (topic(2, 4), topic(4, 1));
     let entries = [&kept, &changed, &new].map(|topic| entry(topic, 20)).to_vec();
-    state.replace("c", &Snapshot { revision: 20, entries });
+    state.replace("c", None, &Snapshot { revision: 20, entries });
     let expected = Delta {
         revision: 20,
         differs_from: Some(5),
@@ -96,7 +96,7 @@ fn a_state_that_was_read_again_reaches_followers_as_one_delta() {
     // It may have seen a topic that came and went.
     assert!(matches!(state.after(12), Next::TooOld));
     assert!(matches!(state.after(20), Next::Nothing));
-    state.replace("c", &Snapshot { revision: 19, entries: vec![] });
+    state.replace("c", None, &Snapshot { revision: 19, entries: vec![] });
     assert_eq!(state.cluster().topics().count(), 3, "an older snapshot changes nothing");
 }
 
@@ -105,7 +105,7 @@ fn a_record_that_cannot_be_read_stays_as_it_was() {
     let state = loaded(5, vec![entry(&topic(1, 2), 5)]);
     let newer = Entry { value: bytes::Bytes::from_static(b"[9,{}]"), ..entry(&topic(1, 2), 6) };
     state.apply(&Changes { revision: 6, events: vec![Event::Put(newer.clone())] });
-    state.replace("c", &Snapshot { revision: 7, entries: vec![newer] });
+    state.replace("c", None, &Snapshot { revision: 7, entries: vec![newer] });
     assert_eq!(state.cluster().topics().map(|topic| topic.partitions.len()).collect::<Vec<_>>(), [2]);
     assert_eq!(state.revision(), Some(7));
 }

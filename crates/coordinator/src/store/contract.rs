@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt};
 
-use super::{Changes, Embedded, Event, MetadataStore, StoreError};
+use super::{Changes, Commit, Counted, Embedded, Event, MetadataStore, StoreError, Txn};
+use crate::records::{Revisions, encode_revisions};
 
 /// Longer than anything here takes. A case that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 type Watch = BoxStream<'static, Result<Changes, StoreError>>;
 
-/// Runs a case on the embedded store, in memory and with tokio's clock paused, and on a real etcd.
+/// Runs a case on the embedded store, in memory and with tokio's clock paused, on one that is counted from another number,
+/// and on a real etcd.
 macro_rules! on_both {
     ($($(#[$doc:meta])* $case:ident;)*) => {
         mod embedded {
@@ -23,6 +25,14 @@ macro_rules! on_both {
                 #[tokio::test(start_paused = true)]
                 async fn $case() {
                     super::cases::$case(super::embedded_store()).await;
+                }
+            )*
+        }
+        mod counted {
+            $(
+                #[tokio::test(start_paused = true)]
+                async fn $case() {
+                    super::cases::$case(super::counted_store().await).await;
                 }
             )*
         }
@@ -56,6 +66,24 @@ on_both! {
 
 fn embedded_store() -> Arc<dyn MetadataStore> {
     Arc::new(Embedded::in_memory().unwrap())
+}
+
+async fn counted_store() -> Arc<dyn MetadataStore> {
+    let store = embedded_store();
+    let value = encode_revisions(Revisions { base: 1 << 40, unfinished: false });
+    assert!(matches!(store.commit(Txn::new().put("/revisions", value)).await, Ok(Commit::Done(_))));
+    let counted: Arc<dyn MetadataStore> = Arc::new(Counted::new(store, "/revisions".into()));
+    assert!(counted.get("/revisions").await.unwrap().unwrap().revision > 1 << 40);
+    counted
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_half_made_says_so() {
+    let store = embedded_store();
+    let value = encode_revisions(Revisions { base: 1 << 40, unfinished: true });
+    assert!(matches!(store.commit(Txn::new().put("/revisions", value)).await, Ok(Commit::Done(_))));
+    let counted = Counted::new(store, "/revisions".into());
+    assert!(matches!(counted.get("/a").await, Err(StoreError::Failed(why)) if why.contains("storage rebuild")));
 }
 
 /// The next changes of a watch, within the case's patience.

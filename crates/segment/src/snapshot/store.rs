@@ -20,8 +20,18 @@ pub struct Found {
 impl MetadataSnapshot {
     /// Stores it as the newest, and says under which number. Numbers rise, also over rebuilds; each is of one snapshot.
     pub async fn write(&self, bucket: &Bucket, keys: &MetadataKeys) -> Result<u64, StoreError> {
+        self.write_after(bucket, keys, 0).await
+    }
+
+    /// The same without a listing, which is billed as a PUT, when `last` is known to be the number of the newest one. 0: not
+    /// known.
+    pub async fn write_after(&self, bucket: &Bucket, keys: &MetadataKeys, last: u64) -> Result<u64, StoreError> {
+        let mut known = Some(last).filter(|last| *last > 0);
         for _ in 0..LISTINGS {
-            let last = list(bucket, keys).await?.pop().unwrap_or(0);
+            let last = match known.take() {
+                Some(last) => last,
+                None => list(bucket, keys).await?.pop().unwrap_or(0),
+            };
             let Some(number) = last.checked_add(1) else { break };
             match bucket.put_new(&keys.snapshot(number), self.encode()).await {
                 Ok(()) => return Ok(number),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::stream::{BoxStream, StreamExt};
 use tidemark_model::coordinator::{Changed, NewTopic, OpenJournal};
 use tidemark_model::{
-    ClusterState, ClusterUpdate, Coordinator, CoordinatorError, Entropy, Journal, NodeId, Registration, Role,
+    Claim, ClusterState, ClusterUpdate, Coordinator, CoordinatorError, Entropy, Journal, NodeId, Registration, Role,
 };
 use tidemark_runtime::seams::SystemClock;
 use tokio_util::sync::CancellationToken;
@@ -47,7 +47,7 @@ pub(super) fn start(store: &Store, settings: Settings) -> Service {
 pub(super) fn start_until(store: &Store, settings: Settings, shutdown: CancellationToken) -> Service {
     let seed = SEEDS.fetch_add(1, Ordering::Relaxed);
     let (entropy, settings) = (Seeded(AtomicU64::new(seed << 32)), Settings { name: format!("c{seed}"), ..settings });
-    Service::start(Arc::clone(store), settings, Arc::new(SystemClock), Arc::new(entropy), shutdown)
+    Service::start(Arc::clone(store), None, settings, Arc::new(SystemClock), Arc::new(entropy), shutdown)
 }
 
 /// A coordinator that has loaded the state.
@@ -105,6 +105,7 @@ pub(super) struct Node {
     updates: BoxStream<'static, Result<ClusterUpdate, CoordinatorError>>,
     pub(super) id: NodeId,
     pub(super) cluster_id: String,
+    pub(super) claim: Option<Claim>,
     pub(super) state: ClusterState,
     pub(super) snapshots: usize,
     pub(super) empty_deltas: usize,
@@ -121,11 +122,13 @@ impl Node {
         resume: Option<ClusterState>,
     ) -> Result<Self, CoordinatorError> {
         let mut updates = service.join(registration, resume.as_ref().map(|state| state.revision));
-        let ClusterUpdate::Joined { cluster_id, node: id, settings: _ } = within(updates.next()).await.unwrap()? else {
+        let ClusterUpdate::Joined { cluster_id, claim, node: id, settings: _ } =
+            within(updates.next()).await.unwrap()?
+        else {
             panic!("the first update is Joined")
         };
         let state = resume.unwrap_or_default();
-        Ok(Self { updates, id, cluster_id, state, snapshots: 0, empty_deltas: 0 })
+        Ok(Self { updates, id, cluster_id, claim, state, snapshots: 0, empty_deltas: 0 })
     }
 
     /// A gateway, of which nothing but what it follows is of interest.
