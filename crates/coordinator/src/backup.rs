@@ -58,9 +58,7 @@ pub(crate) async fn run(shared: &Shared, bucket: &Bucket) -> Error {
 
 /// Claims the bucket, however long it takes.
 async fn claim(shared: &Shared, bucket: &Bucket) -> Result<(Holder, MetadataKeys), Error> {
-    let mut revisions = shared.state.revisions();
-    // The sender is part of what is borrowed.
-    let _ = revisions.wait_for(Option::is_some).await;
+    shared.state.revisions().wait_for(Option::is_some).await;
     let (cluster, claim) = shared.state.identity();
     let Some(claim) = claim else { return Err(Error::Bucket("the metadata store has no claim".into())) };
     let keys = MetadataKeys::new(&cluster).map_err(|error| Error::Bucket(error.to_string()))?;
@@ -111,7 +109,12 @@ impl<'a> Backup<'a> {
     async fn run(mut self) -> std::convert::Infallible {
         let interval = self.shared.settings.snapshot_interval;
         loop {
-            match self.look().await {
+            // Also while nothing changes: what is left from before a rebuild has to notice.
+            let looked = match self.bucket.check_claim().await {
+                Ok(()) => self.look().await,
+                Err(error) => Err(error.into()),
+            };
+            match looked {
                 Ok(_) => {
                     self.failures = 0;
                     self.shared.say_of_backups(Ok(()));
@@ -127,8 +130,7 @@ impl<'a> Backup<'a> {
             }
             let mut revisions = self.shared.state.revisions();
             let moved = async {
-                // The sender is part of what is borrowed.
-                let _ = revisions.wait_for(|_| self.shared.state.catalog() > self.catalog).await;
+                revisions.wait_for(|_| self.shared.state.catalog() > self.catalog).await;
                 tokio::time::sleep(SOON).await;
             };
             let _ = tokio::time::timeout(interval / LOOKS_PER_INTERVAL, moved).await;

@@ -222,10 +222,7 @@ impl Config {
     /// The settings, for the cluster of `metadata`, of a coordinator that the others reach at `address`.
     pub fn settings(&self, metadata: &Metadata, address: String) -> Settings {
         Settings {
-            cluster: match metadata {
-                Metadata::Etcd { cluster, .. } => cluster.clone(),
-                Metadata::File(_) => DEFAULT_CLUSTER.into(),
-            },
+            cluster: metadata.cluster().to_owned(),
             cluster_id: Some(self.cluster_id.clone()).filter(|id| !id.is_empty()),
             name: address.clone(),
             address,
@@ -296,6 +293,14 @@ impl Metadata {
         }
         let cluster = if cluster.is_empty() { DEFAULT_CLUSTER } else { cluster };
         Ok(Self::Etcd { options: EtcdOptions { endpoints, user }, cluster: cluster.to_owned() })
+    }
+
+    /// What tells the cluster's keys from those of others in the store.
+    pub fn cluster(&self) -> &str {
+        match self {
+            Self::Etcd { cluster, .. } => cluster,
+            Self::File(_) => DEFAULT_CLUSTER,
+        }
     }
 
     pub async fn open(&self) -> Result<Arc<dyn MetadataStore>, Error> {

@@ -5,6 +5,9 @@
 //! else has what was acknowledged to it. It stays, with its partitions, until that log is opened again or an
 //! operator decides; new partitions do not go there.
 //!
+//! A rebuild from the bucket ([`crate::rebuild`]) leaves journals without any log, for which the bucket has all that is to be had:
+//! they go to the first new logs that there are.
+//!
 //! A log of which an fdatasync failed is not written to again: the node copies what was acknowledged to a new one, which
 //! takes its place in the journal, unless other logs are in sync.
 
@@ -42,9 +45,13 @@ async fn plan(shared: &Shared, open: &OpenJournal) -> Result<(Journal, Txn), Coo
     let has = |other: &Replica| other.node == *node && (*other == replica || logs.contains(&other.incarnation));
     let mut txn = Txn::new();
     let mut own = None;
+    // One that a rebuild brought back from the bucket, and whose log was lost. The first that asks with a new log has it.
+    let mut waiting = None;
     for entry in shared.store.range(&shared.keys.journals()).await?.entries {
         let journal = decode_journal(&entry.value).map_err(|error| unreadable(&entry.key, error))?;
-        if journal.isr.contains(&replica) {
+        if journal.replicas.is_empty() {
+            waiting = waiting.or(Some((journal, entry)));
+        } else if journal.isr.contains(&replica) {
             own = Some((journal, entry));
         } else if journal.replicas.contains(&replica) {
             let reason = format!("journal {} has gone on without this write-ahead log", journal.id);
@@ -65,6 +72,12 @@ async fn plan(shared: &Shared, open: &OpenJournal) -> Result<(Journal, Txn), Coo
         (None, Some(failed)) => {
             let reason = format!("no journal has the write-ahead log {failed:016x} of node {node}");
             return Err(CoordinatorError::Fenced(reason));
+        }
+        (None, None) if let Some((journal, entry)) = waiting => {
+            let copies = vec![replica];
+            let journal = lead(Journal { replicas: copies.clone(), isr: copies, ..journal }, *node);
+            let change = put(shared, &journal, Some(&entry));
+            (journal, change)
         }
         (None, None) => {
             let (id, taken) = counters::next(shared, Counter::Journals, 1, 1).await?;

@@ -20,6 +20,7 @@ mod maintenance;
 mod metrics;
 mod nodes;
 mod placement;
+pub mod rebuild;
 mod records;
 mod service;
 mod slots;

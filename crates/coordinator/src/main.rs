@@ -24,7 +24,7 @@ async fn run(config: Config, host: Host) -> anyhow::Result<()> {
         Bucket::open(&config.object_store, std::env::vars(), host.entropy.clone()).context("`object_store`")?;
     match bucket.check(Access::Write).await {
         Err(error @ BucketError::Unavailable(_)) => {
-            tracing::warn!(%error, "no snapshots of the metadata until it is back")
+            tracing::warn!(%error, "no snapshots of the metadata until it is back");
         }
         checked => checked?,
     }

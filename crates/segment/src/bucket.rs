@@ -217,7 +217,8 @@ impl Bucket {
         Ok(())
     }
 
-    async fn check_claim(&self) -> Result<(), StoreError> {
+    /// Whether a [guarded](Self::guarded) bucket still is its holder's.
+    pub async fn check_claim(&self) -> Result<(), StoreError> {
         match &self.guard {
             Some(guard) => guard.check(self).await,
             None => Ok(()),

@@ -96,7 +96,9 @@ impl Holder {
     fn refused(&self, bucket: &Bucket, holder: Option<&Self>) -> StoreError {
         let url = bucket.url();
         let why = match holder {
-            None => format!("the bucket {url} has lost its claim {self}: nobody may write to it before that is explained"),
+            None => {
+                format!("the bucket {url} has lost its claim {self}: nobody may write to it before that is explained")
+            }
             Some(holder) if holder.cluster != self.cluster => format!(
                 "the bucket {url} belongs to {holder}, and this is {self}: give each cluster a bucket or a prefix of its own in \
                  `object_store`. To bring {} back on a new metadata store, use `tidemark storage rebuild`",

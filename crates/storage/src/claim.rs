@@ -57,7 +57,9 @@ mod tests {
     use super::*;
 
     fn state(cluster: &str, claim: Option<Claim>) -> ClusterState {
-        ClusterState { claim, ..ClusterState::new(cluster.into()) }
+        let mut state = ClusterState::new(cluster.into());
+        state.claim = claim;
+        state
     }
 
     #[tokio::test(start_paused = true)]
@@ -73,9 +75,13 @@ mod tests {
         let ours = state("one", Some(claim));
         let (held, ()) = futures::future::join(claimed(&bucket, &ours, &entropy), coordinators).await;
         held.unwrap().put_new("a", vec![]).await.unwrap();
-        for other in [state("two", Some(claim)), state("two", None), state("one", Some(Claim { generation: 1, id: 8 }))] {
+        for other in [state("two", Some(claim)), state("two", None), state("one", Some(Claim { generation: 1, id: 8 }))]
+        {
             let refused = claimed(&bucket, &other, &entropy).await;
-            assert!(matches!(&refused, Err(StoreError::Refused(why)) if why.contains("belongs to cluster one")), "{refused:?}");
+            assert!(
+                matches!(&refused, Err(StoreError::Refused(why)) if why.contains("belongs to cluster one")),
+                "{refused:?}"
+            );
         }
     }
 }

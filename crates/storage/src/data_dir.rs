@@ -19,7 +19,7 @@
 //! An incarnation is here before the coordinator hears of it, so that a crash in between does not leave a journal without
 //! a log.
 
-mod identity;
+pub(crate) mod identity;
 
 use std::io;
 use std::path::{Path, PathBuf};

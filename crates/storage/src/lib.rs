@@ -3,7 +3,8 @@
 //! An append meets the modules in this order: the [`service`] finds its [`journal`], which admits it, names it as an
 //! [`entry`], and writes it to the [`wal`] on the [`disk`]; once durable it becomes [`state`], and goes to readers at the
 //! [`tail`]. Others come by offset ([`read`], [`offsets`], [`lookup`]), and what is long past is found by [`folds`]. Behind all of them [`tier`] moves history to the
-//! object store, and [`retention`] and [`deletion`] let its beginning go. [`start`] brings a node back from its [`data_dir`] and the bucket.
+//! object store, and [`retention`] and [`deletion`] let its beginning go. [`start`] brings a node back from its [`data_dir`] and the bucket,
+//! and [`rebuild`] makes of the bucket alone what a node can start on.
 
 pub mod checkpoint;
 mod claim;
@@ -22,6 +23,7 @@ mod lookup;
 mod metrics;
 mod offsets;
 mod read;
+pub mod rebuild;
 mod retention;
 pub mod service;
 mod stamp;

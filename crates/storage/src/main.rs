@@ -51,7 +51,8 @@ async fn run(config: Config, host: Host) -> anyhow::Result<()> {
     };
     let node = joined?;
     serving.not_ready("looking whose the bucket is");
-    let Some(bucket) = host.shutdown.run_until_cancelled(claimed(&bucket, &view.current(), &*host.entropy)).await else {
+    let Some(bucket) = host.shutdown.run_until_cancelled(claimed(&bucket, &view.current(), &*host.entropy)).await
+    else {
         leave.cancel();
         return Ok(follower.await??);
     };

@@ -4,13 +4,13 @@
 //! journal of each, all are [recovered](restore()) side by side, and each begins its epoch.
 
 mod copy;
-mod restore;
+pub(crate) mod restore;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_model::{ClusterState, JournalId};
+use tidemark_model::{ClusterState, JournalId, Role};
 use tidemark_segment::{Bucket, JournalKeys};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
@@ -72,7 +72,8 @@ pub(crate) async fn start(
 ) -> Result<Arc<Service>, StartError> {
     let Dependencies { node, data_dir, bucket, coordinator, view, clock, entropy, shutdown } = deps;
     let data_dir = Arc::new(data_dir);
-    data_dir.add_logs(config.journals.clamp(1, MAX_JOURNALS), &*entropy)?;
+    let waiting = waiting_journals(&view.borrow());
+    data_dir.add_logs(config.journals.max(waiting).clamp(1, MAX_JOURNALS), &*entropy)?;
     let store = |journal| Ok::<_, StartError>(store(bucket.clone(), keys(&view, journal)?));
     let usage = Arc::new(Usage::default());
     let mut found = Vec::new();
@@ -170,6 +171,12 @@ pub(crate) async fn start(
     }
     let tasks = Mutex::new(tasks);
     Ok(Arc::new(Service { journals: Arc::new(served), wal_health, tier_health, tasks, stop, _data_dir: data_dir }))
+}
+
+/// How many journals wait for a log after a rebuild, for each storage node that is there.
+fn waiting_journals(state: &ClusterState) -> usize {
+    let waiting = state.journals().filter(|journal| journal.replicas.is_empty()).count();
+    waiting.div_ceil(state.nodes(Role::Storage).count().max(1))
 }
 
 /// Reads the headers of a log, and gives it another incarnation when it was emptied.

@@ -104,6 +104,11 @@ impl Store {
         Ok(content)
     }
 
+    /// The index of a segment that no manifest tells of.
+    pub(crate) async fn index_at(&self, object: &str, size: u64) -> Result<SegmentIndex, StoreError> {
+        self.attempt(Request::Get, object, SegmentIndex::read(&self.bucket, object, size)).await
+    }
+
     pub(crate) async fn range(&self, object: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         self.attempt(Request::Get, object, self.bucket.get_range(object, range)).await
     }

@@ -28,6 +28,8 @@ use crate::tier::FoldLimits;
 use crate::{Config, DataDir, Dependencies, Service, StartError};
 
 pub(crate) const JOURNAL: JournalId = JournalId(1);
+/// The log of a journal that has none.
+const WAITING: u64 = 0;
 const NODE: NodeId = NodeId(3);
 /// Topics and partitions there are at first.
 pub(crate) const TOPICS: u128 = 2;
@@ -151,6 +153,16 @@ impl FakeCoordinator {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).refuse = error;
     }
 
+    /// Everything was lost but the first journal, which waits for a log since `epoch`.
+    pub(crate) fn rebuilt(&self, epoch: u32) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).journals = vec![(WAITING, epoch)];
+    }
+
+    /// The first journal is at this epoch.
+    pub(crate) fn raise(&self, epoch: u32) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).journals[0].1 = epoch;
+    }
+
     /// The epoch of the first journal.
     pub(crate) fn epoch(&self) -> u32 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).journals[0].1
@@ -192,6 +204,7 @@ impl Coordinator for FakeCoordinator {
             return Err(error.clone());
         }
         let known = opened.journals.iter().position(|(log, _)| *log == incarnation || succeeds == Some(*log));
+        let known = known.or_else(|| opened.journals.iter().position(|(log, _)| *log == WAITING));
         let at = known.unwrap_or_else(|| {
             assert_eq!(succeeds, None, "no journal has the log that failed");
             opened.journals.push((incarnation, 0));

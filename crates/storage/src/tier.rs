@@ -6,7 +6,7 @@
 //! loop wait; the write-ahead log grows meanwhile, up to its limit.
 
 mod checkpoint;
-mod flush;
+pub(crate) mod flush;
 mod fold;
 mod janitor;
 mod merge;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tidemark::{Config, inspect, standalone};
+use tidemark::{Config, inspect, rebuild, standalone};
 use tidemark_runtime::config::{self, Sources};
 use tidemark_runtime::service;
 
@@ -33,6 +33,10 @@ enum Command {
 enum Storage {
     /// Shows a file of the write-ahead log, a segment or a checkpoint (with the manifest in it), and checks it.
     Inspect(Inspect),
+    /// Makes a cluster again from its bucket, when its metadata store is lost, with the write-ahead logs that are still there.
+    ///
+    /// Stop everything of the cluster first. Tells what comes back and what is lost.
+    Rebuild(Rebuild),
 }
 
 #[derive(Debug, Args)]
@@ -43,6 +47,31 @@ struct Inspect {
     /// Shows every line of every list.
     #[arg(long)]
     all: bool,
+}
+
+#[derive(Debug, Args)]
+struct Rebuild {
+    /// Of a standalone: its data directory, of which something may be left.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["metadata", "wal_dir", "wal_of"])]
+    data_dir: Option<String>,
+    /// The bucket's URL, with credentials as for the services: s3://bucket/prefix. Of a standalone, where it has one.
+    #[arg(long, value_name = "URL", required_unless_present = "data_dir")]
+    object_store: Option<String>,
+    /// The new metadata store, without a cluster in it: etcd://host:port[/cluster].
+    #[arg(long, value_name = "URL", required_unless_present = "data_dir")]
+    metadata: Option<String>,
+    /// The data directory of a storage node that is still there. May be given more than once.
+    #[arg(long, value_name = "DIR")]
+    wal_dir: Vec<PathBuf>,
+    /// A journal whose log is still there, on another machine. May be given more than once.
+    #[arg(long, value_name = "NUMBER")]
+    wal_of: Vec<u32>,
+    /// Which cluster, where the bucket has several and does not say whose it is.
+    #[arg(long, value_name = "ID")]
+    cluster_id: Option<String>,
+    /// Tells what would come back and what is lost, and changes nothing.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Flags win over the environment (TIDEMARK_LISTEN sets `listen`), the environment over the file.
@@ -78,7 +107,37 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Command::Storage(Storage::Rebuild(args)) => match run_rebuild(args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("tidemark: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
     }
+}
+
+fn run_rebuild(args: Rebuild) -> anyhow::Result<()> {
+    let Rebuild { data_dir, object_store, metadata, wal_dir, wal_of, cluster_id, dry_run } = args;
+    let request = match (data_dir, metadata) {
+        (Some(dir), _) => {
+            // What else the standalone is configured with says where its bucket is.
+            let flags = [("data_dir", Some(dir)), ("object_store", object_store)];
+            let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+            let config: Config = Sources { file: None, env: config::process_env(), flags }.resolve()?;
+            rebuild::Request::standalone(&config)?
+        }
+        (None, metadata) => rebuild::Request {
+            bucket: object_store.unwrap_or_default(),
+            metadata: metadata.unwrap_or_default(),
+            wal_dirs: wal_dir,
+            wals_of: wal_of,
+            ..rebuild::Request::default()
+        },
+    };
+    let request = rebuild::Request { cluster_id, dry_run, ..request };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(rebuild::run(request, &mut print))
 }
 
 fn run_standalone(args: Standalone) -> ExitCode {

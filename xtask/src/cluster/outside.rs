@@ -33,6 +33,13 @@ impl Etcd {
         Ok(())
     }
 
+    /// Loses all that it has, and starts again with nothing.
+    pub fn lose(&mut self) -> Result<()> {
+        self.process.kill();
+        fs::remove_dir_all(self.dir.join("data"))?;
+        self.restart()
+    }
+
     fn spawn(dir: &Path, address: &str, peer: &str) -> Result<Process> {
         let (client, peer) = (format!("http://{address}"), format!("http://{peer}"));
         let mut command = Command::new(etcd::binary()?);

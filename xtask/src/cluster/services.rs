@@ -78,11 +78,8 @@ impl Services {
         let urls: Vec<String> = listens.iter().map(|listen| quoted(&format!("http://{listen}"))).collect();
         let coordinators = format!("[{}]", urls.join(", "));
         for (index, listen) in listens.iter().enumerate() {
-            let settings = [
-                ("listen", quoted(listen)),
-                ("metadata", quoted(&metadata)),
-                ("object_store", quoted(&object_store)),
-            ];
+            let settings =
+                [("listen", quoted(listen)), ("metadata", quoted(&metadata)), ("object_store", quoted(&object_store))];
             cluster.add(binaries, "coordinator", index, &settings, &options.coordinator)?;
         }
         let storage_dir = dir.join("storage-0").join("data").display().to_string();
@@ -166,6 +163,34 @@ impl Services {
         let service = self.find(name)?;
         service.process = spawn(name, &service.binary, &service.config, &log, environment)?;
         Ok(())
+    }
+
+    /// Everything that a service has on disk is gone, but for its configuration and its log. It must not run.
+    pub fn lose_disk(&self, name: &str) -> Result<()> {
+        for entry in fs::read_dir(self.dir.join(name))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                fs::remove_dir_all(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets a key of a service's configuration, for its next start.
+    pub fn configure(&mut self, name: &str, key: &str, value: &str) -> Result<()> {
+        let config = self.find(name)?.config.clone();
+        let lines = fs::read_to_string(&config)?;
+        let is_key = |line: &&str| line.split_once(" = ").is_some_and(|(found, _)| found == key);
+        let mut lines: Vec<&str> = lines.lines().filter(|line| !is_key(line)).collect();
+        let set = format!("{key} = {}", quoted(value));
+        // Before any section.
+        lines.insert(0, &set);
+        Ok(fs::write(&config, lines.join("\n") + "\n")?)
+    }
+
+    /// Where a service keeps what lasts, unless it was told another place.
+    pub fn data_dir(&self, name: &str) -> PathBuf {
+        self.dir.join(name).join("data")
     }
 
     /// Waits until all are ready.

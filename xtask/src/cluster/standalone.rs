@@ -17,7 +17,7 @@ pub struct Standalone {
     pub started_in: Duration,
     binary: PathBuf,
     dir: PathBuf,
-    settings: Vec<(&'static str, &'static str)>,
+    settings: Vec<(String, String)>,
 }
 
 impl Standalone {
@@ -27,12 +27,14 @@ impl Standalone {
     }
 
     /// The same with settings by environment variables, also when it is restarted.
-    pub fn start_with(binary: &Path, dir: &Path, settings: &[(&'static str, &'static str)]) -> Result<Self> {
+    pub fn start_with(binary: &Path, dir: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let bootstrap = format!("127.0.0.1:{}", free_port());
         let http = format!("127.0.0.1:{}", free_port());
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let settings: Vec<(String, String)> = settings.iter().map(owned).collect();
         let began = Instant::now();
-        let process = spawn(binary, dir, &bootstrap, &http, settings)?;
+        let process = spawn(binary, dir, &bootstrap, &http, &settings)?;
         let mut started = Self {
             bootstrap,
             http,
@@ -40,11 +42,16 @@ impl Standalone {
             started_in: Duration::ZERO,
             binary: binary.to_owned(),
             dir: dir.to_owned(),
-            settings: settings.to_vec(),
+            settings,
         };
         started.wait_ready()?;
         started.started_in = began.elapsed();
         Ok(started)
+    }
+
+    /// Where it keeps what lasts.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
     }
 
     /// Starts it again, where it was and with what it had.
@@ -62,15 +69,9 @@ impl Standalone {
     }
 }
 
-fn spawn(
-    binary: &Path,
-    dir: &Path,
-    bootstrap: &str,
-    http: &str,
-    settings: &[(&'static str, &'static str)],
-) -> Result<Process> {
+fn spawn(binary: &Path, dir: &Path, bootstrap: &str, http: &str, settings: &[(String, String)]) -> Result<Process> {
     let mut command = Command::new(binary);
     command.current_dir(dir).arg("standalone").arg("--data-dir").arg(dir.join("data"));
-    command.args(["--listen", bootstrap, "--http", http]).envs(settings.iter().copied());
+    command.args(["--listen", bootstrap, "--http", http]).envs(settings.iter().map(|(key, value)| (key, value)));
     Process::start("tidemark standalone", &dir.join("standalone.log"), &mut command)
 }

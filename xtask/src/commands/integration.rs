@@ -51,7 +51,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let coordinators = test("coordinators", &["--ignored", "--test-threads=1"]);
     sh::step("consumer groups while coordinators are killed");
     let chaos = if args.rest.is_empty() { chaos::on_services(&binaries, CHAOS) } else { Ok(()) };
-    let result = suite.and(groups).and(faults).and(coordinators).and(chaos);
+    sh::step("the same services made again from their bucket");
+    let rebuild = test("rebuild", &["--ignored", "--test-threads=1"]);
+    let result = suite.and(groups).and(faults).and(coordinators).and(chaos).and(rebuild);
     if result.is_err() {
         print_logs(dir.path());
     }

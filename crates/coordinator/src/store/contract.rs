@@ -71,9 +71,9 @@ fn embedded_store() -> Arc<dyn MetadataStore> {
 async fn counted_store() -> Arc<dyn MetadataStore> {
     let store = embedded_store();
     let value = encode_revisions(Revisions { base: 1 << 40, unfinished: false });
-    assert!(matches!(store.commit(Txn::new().put("/revisions", value)).await, Ok(Commit::Done(_))));
-    let counted: Arc<dyn MetadataStore> = Arc::new(Counted::new(store, "/revisions".into()));
-    assert!(counted.get("/revisions").await.unwrap().unwrap().revision > 1 << 40);
+    assert!(matches!(store.commit(Txn::new().put("revisions", value)).await, Ok(Commit::Done(_))));
+    let counted: Arc<dyn MetadataStore> = Arc::new(Counted::new(store, "revisions".into()));
+    assert!(counted.get("revisions").await.unwrap().unwrap().revision > 1 << 40);
     counted
 }
 
@@ -81,8 +81,8 @@ async fn counted_store() -> Arc<dyn MetadataStore> {
 async fn a_store_that_is_half_made_says_so() {
     let store = embedded_store();
     let value = encode_revisions(Revisions { base: 1 << 40, unfinished: true });
-    assert!(matches!(store.commit(Txn::new().put("/revisions", value)).await, Ok(Commit::Done(_))));
-    let counted = Counted::new(store, "/revisions".into());
+    assert!(matches!(store.commit(Txn::new().put("revisions", value)).await, Ok(Commit::Done(_))));
+    let counted = Counted::new(store, "revisions".into());
     assert!(matches!(counted.get("/a").await, Err(StoreError::Failed(why)) if why.contains("storage rebuild")));
 }
 

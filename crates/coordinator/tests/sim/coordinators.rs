@@ -106,7 +106,7 @@ impl Coordinators {
         };
         let entropy = Chance::of(self.seed, 2_000 + born).entropy();
         let (store, clock) = (Arc::clone(&line) as _, Arc::new(self.trace.clone()));
-        let service = Service::start(store, settings, clock, entropy, shutdown.clone());
+        let service = Service::start(store, None, settings, clock, entropy, shutdown.clone());
         let (calls, sent) = mpsc::unbounded_channel();
         let stream = Stream { calls, broken: CancellationToken::new(), last: Instant::now() };
         let chance = Chance::of(self.seed, 3_000 + born);

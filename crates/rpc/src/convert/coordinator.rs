@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, TopicRef};
 use tidemark_model::{
-    Claim, ClusterUpdate, CoordinatorError, Journal, JournalId, Node, NodeId, Partition, Record, RecordKey, Registration,
-    Replica, Role, Slot, SlotId, Topic,
+    Claim, ClusterUpdate, CoordinatorError, Journal, JournalId, Node, NodeId, Partition, Record, RecordKey,
+    Registration, Replica, Role, Slot, SlotId, Topic,
 };
 
 use super::{Malformed, all, each, outcome, required};

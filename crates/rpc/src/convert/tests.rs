@@ -272,12 +272,14 @@ fn key() -> impl Strategy<Value = RecordKey> {
 
 fn update() -> impl Strategy<Value = ClusterUpdate> {
     prop_oneof![
-        (text(), any::<Option<(u32, u64)>>(), any::<i32>(), configs()).prop_map(|(cluster_id, claim, node, settings)| ClusterUpdate::Joined {
-            cluster_id,
-            claim: claim.map(|(generation, id)| Claim { generation, id }),
-            node: NodeId(node),
-            settings
-        }),
+        (text(), any::<Option<(u32, u64)>>(), any::<i32>(), configs()).prop_map(
+            |(cluster_id, claim, node, settings)| ClusterUpdate::Joined {
+                cluster_id,
+                claim: claim.map(|(generation, id)| Claim { generation, id }),
+                node: NodeId(node),
+                settings
+            }
+        ),
         (any::<u64>(), vec(record(), 0..4), any::<bool>())
             .prop_map(|(revision, records, last)| ClusterUpdate::Snapshot { revision, records, last }),
         (any::<u64>(), vec(record(), 0..4), vec(key(), 0..4))

@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 
 use futures::stream::StreamExt as _;
 use tidemark_model::coordinator::*;
-use tidemark_model::{Claim, ClusterUpdate, Coordinator, CoordinatorError, Node, NodeId, Record, Registration, Role, TopicId};
+use tidemark_model::{
+    Claim, ClusterUpdate, Coordinator, CoordinatorError, Node, NodeId, Record, Registration, Role, TopicId,
+};
 use uuid::Uuid;
 
 use crate::fakes::Fake;

@@ -69,9 +69,10 @@ async fn newest_listed(bucket: &Bucket, keys: &MetadataKeys) -> Result<Option<Fo
     let mut numbers = list(bucket, keys).await?;
     while let Some(number) = numbers.pop() {
         let key = keys.snapshot(number);
-        let read = bucket.get(&key, MAX_LEN).await.and_then(|object| {
-            MetadataSnapshot::parse(&object).map_err(|why| StoreError::unreadable(&key, &why))
-        });
+        let read = bucket
+            .get(&key, MAX_LEN)
+            .await
+            .and_then(|object| MetadataSnapshot::parse(&object).map_err(|why| StoreError::unreadable(&key, &why)));
         match read {
             Ok(snapshot) => return Ok(Some(Found { snapshot: Some((number, snapshot)), damaged })),
             Err(StoreError::NotFound(_)) => return Ok(None),

@@ -12,9 +12,9 @@ use crate::error::StartError;
 const FORMAT: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) name: Uuid,
-    pub(super) logs: Vec<Log>,
+pub(crate) struct Identity {
+    pub(crate) name: Uuid,
+    pub(crate) logs: Vec<Log>,
 }
 
 /// A write-ahead log of the node.
@@ -92,7 +92,7 @@ impl Identity {
         text
     }
 
-    pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, StartError> {
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, StartError> {
         let bad = |why: &str| StartError::BadIdentity { path: path.to_owned(), why: why.to_owned() };
         let text = std::str::from_utf8(bytes).map_err(|_| bad("it is not text"))?;
         let lines = || text.lines().filter_map(|line| line.split_once(" = "));

@@ -6,7 +6,7 @@ use tidemark_segment::checkpoint::Base;
 
 use crate::disk::off_thread;
 use crate::error::StartError;
-use crate::state::State;
+use crate::state::{PartitionState, State};
 use crate::store::Store;
 use crate::wal::Location;
 use crate::wal::files::Files;
@@ -24,7 +24,7 @@ pub(super) struct Restored {
 }
 
 /// The state of the newest checkpoint, and what that is made of; the empty state when there is none.
-pub(super) async fn newest_state(store: &Store) -> Result<(State, Vec<Base>), StartError> {
+pub(crate) async fn newest_state(store: &Store) -> Result<(State, Vec<Base>), StartError> {
     let newest = store.newest_checkpoint().await?;
     for damaged in &newest.damaged {
         tracing::error!(key = damaged.key, why = damaged.why, "a checkpoint is damaged, using an older one");
@@ -37,6 +37,12 @@ pub(super) fn needed(base: &State) -> u64 {
     base.last.index.min(base.tiered_through) + 1
 }
 
+/// Whether all that the state has is in the object store, so that no log is needed to go on from it.
+fn is_whole(base: &State) -> bool {
+    let tiered = |partition: &PartitionState| partition.tiered_end() == partition.high_watermark;
+    base.tiered_through >= base.last.index && base.partitions.values().all(tiered)
+}
+
 /// Replays the log behind the newest checkpoint.
 pub(super) async fn restore(
     store: &Store,
@@ -46,14 +52,17 @@ pub(super) async fn restore(
 ) -> Result<Restored, StartError> {
     let journal = store.keys.journal();
     let (base, checkpoints) = newest_state(store).await?;
-    let expected = Expected { journal: Some(journal), wal_incarnation, needed: needed(&base) };
+    // A log that is new, of a journal that was rebuilt from the bucket. A log that was lost is none of the journal's.
+    let begins = survey.journal().is_none() && is_whole(&base);
+    let needed = if begins { 1 } else { needed(&base) };
+    let expected = Expected { journal: Some(journal), wal_incarnation, needed };
     let wal_dir = files.dir().display().to_string();
     let disk = files.disk.clone();
     let files = files.clone();
     let replay = move || -> Result<Restored, StartError> {
         let mut state = base;
         let mut batches = Vec::new();
-        let recovered = survey.recover(&files, expected, &mut |named, location| {
+        let mut recovered = survey.recover(&files, expected, &mut |named, location| {
             if named.id.index > state.last.index {
                 state.apply(named.id, &named.entry).map_err(|error| error.to_string())?;
             }
@@ -71,6 +80,9 @@ pub(super) async fn restore(
             _ => false,
         };
         batches.retain(|(named, _)| still_untiered(named));
+        if begins {
+            recovered.last = state.last;
+        }
         if recovered.last < state.last {
             let (dir, first) = (wal_dir, recovered.last.index + 1);
             return Err(RecoveryError::Missing { dir, first, needed: state.last.index }.into());

@@ -148,7 +148,7 @@ impl Core {
     }
 }
 
-pub(super) fn manifest_run(segment: SegmentName, run: &tidemark_segment::segment::Run) -> Run {
+pub(crate) fn manifest_run(segment: SegmentName, run: &tidemark_segment::segment::Run) -> Run {
     Run {
         segment,
         first_offset: run.first_offset,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidemark_model::{Claim, Clock, NodeId, Role};
+use tidemark_model::{Claim, Clock, Coordinator as _, NodeId, Role};
 use tidemark_segment::testing::{Fault, Faults, Memory, Request, Seeded as SeededBucket};
 use tidemark_segment::{Bucket, Holder, MetadataKeys, MetadataSnapshot};
 
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::harness::*;
 use crate::backup::{Backup, Look};
 use crate::store::{Commit, Embedded, Txn};
-use crate::{Error, Service, Settings};
+use crate::{Error, Service, Settings, rebuild};
 
 const SHORT: Duration = Duration::from_millis(50);
 
@@ -150,7 +150,7 @@ async fn a_second_cluster_on_the_bucket_is_refused_with_both_ids() {
     within(first.ready()).await;
     within(async {
         while Holder::of(&bucket(&memory)).await.unwrap().is_none() {
-            tokio::time::sleep(SHORT).await
+            tokio::time::sleep(SHORT).await;
         }
     })
     .await;
@@ -175,15 +175,14 @@ async fn what_is_left_from_before_a_rebuild_stops() {
     open(&service, NodeId(1), 7).await.unwrap();
     within(async {
         while newest(&memory, &service).await.is_none() {
-            tokio::time::sleep(SHORT).await
+            tokio::time::sleep(SHORT).await;
         }
     })
     .await;
     let cluster = cluster_id(&service);
     let rebuilt = Holder { cluster, claim: Claim { generation: 2, id: 5 } };
     rebuilt.take(&bucket(&memory)).await.unwrap();
-    // At the next snapshot at the latest.
-    create(&service, new("late")).await.unwrap();
+    // Also when nothing changes any more.
     let Error::Bucket(why) = within(service.failed()).await else { panic!("another error") };
     assert!(why.contains("was rebuilt from it") && why.contains("generation 2"), "{why}");
 }
@@ -217,4 +216,60 @@ async fn coordinator_with(store: &Store, clock: Arc<dyn Clock>) -> Service {
     let service = Service::start(Arc::clone(store), None, Settings { name, ..settings() }, clock, entropy, shutdown);
     within(service.ready()).await;
     service
+}
+
+/// From a snapshot to a running cluster: what a client of the coordinators sees.
+#[tokio::test(start_paused = true)]
+async fn a_rebuilt_store_goes_on_where_the_lost_one_was() {
+    let (store, memory) = (embedded(), Memory::default());
+    let service = on_bucket(&store, bucket(&memory), clock()).await;
+    within(service.ready()).await;
+    let before =
+        [open(&service, NodeId(1), 7).await.unwrap(), open_of(&service, NodeId(1), 8, &[7, 8], None).await.unwrap()];
+    let orders = create(&service, sized("orders", 4)).await.unwrap();
+    let ids = service.allocate_producer_ids(10).await.unwrap();
+    let snapshot = within(async {
+        loop {
+            match newest(&memory, &service).await {
+                Some((_, snapshot)) if keys_of(&snapshot).contains(&"counters/producer-id") => break snapshot,
+                _ => tokio::time::sleep(SHORT).await,
+            }
+        }
+    })
+    .await;
+    drop((service, store));
+
+    let store = embedded();
+    let saved = rebuild::Saved::read(&snapshot).unwrap();
+    let kept = rebuild::JournalFound { log: rebuild::Log::Kept, ..rebuild::JournalFound::default() };
+    let journals = [(before[0].id, kept), (before[1].id, rebuild::JournalFound::default())].into();
+    let found = rebuild::Journals { journals, producer_id: None, revision: 50_000 };
+    let plan = rebuild::Plan::of(&saved, &found);
+    let holder = Holder::of(&bucket(&memory)).await.unwrap().unwrap();
+    let claim = Claim { generation: 2, id: 77 };
+    let rebuilt = Holder { claim, ..holder.clone() };
+    rebuilt.take(&bucket(&memory)).await.unwrap();
+    rebuild::write(&*store, "main", &holder.cluster, claim, &plan).await.unwrap();
+
+    let service = on_bucket(&store, bucket(&memory), clock()).await;
+    within(service.ready()).await;
+    assert_eq!(cluster_id(&service), holder.cluster);
+    let mut node = Node::observer(&service, "g").await;
+    node.until(|state| state.topics().count() == 1).await;
+    assert!(node.state.revision > 50_000 && node.state.revision > orders.revision, "it never goes back");
+    let again = node.state.topics().next().unwrap();
+    assert_eq!(**again, orders.topic);
+    let kept = open(&service, NodeId(1), 7).await.unwrap();
+    assert_eq!(kept.id, before[0].id, "the log that is there has its journal");
+    let new = open_of(&service, NodeId(9), 99, &[99], None).await.unwrap();
+    assert_eq!(new.id, before[1].id, "a new log has the journal that waits");
+    assert!(new.epoch > before[1].epoch + 1 && kept.epoch > before[0].epoch + 1);
+    assert_eq!(open_of(&service, NodeId(9), 99, &[99], None).await.unwrap().id, new.id, "and keeps it");
+    assert!(open(&service, NodeId(10), 100).await.unwrap().id > new.id, "the next has one of its own");
+    assert!(service.allocate_producer_ids(10).await.unwrap().start > ids.end);
+    assert!(create(&service, super::harness::new("orders")).await.is_err(), "its name is taken");
+    create(&service, super::harness::new("more")).await.unwrap();
+    node.until(|state| state.topics().count() == 2).await;
+    let mut health = service.backup_health();
+    within(async { health.wait_for(Result::is_ok).await.map(drop) }).await.unwrap();
 }
