@@ -5,5 +5,6 @@ pub mod clients;
 pub mod collector;
 pub mod groups;
 pub mod load;
+pub mod proxy;
 pub mod raw;
 pub mod target;

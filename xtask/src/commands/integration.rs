@@ -53,7 +53,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let chaos = if args.rest.is_empty() { chaos::on_services(&binaries, CHAOS) } else { Ok(()) };
     sh::step("the same services made again from their bucket");
     let rebuild = test("rebuild", &["--ignored", "--test-threads=1"]);
-    let result = suite.and(groups).and(faults).and(coordinators).and(chaos).and(rebuild);
+    sh::step("one process on an object store with every fault");
+    let store = test("object_store", &["--ignored", "--test-threads=1"]);
+    let result = suite.and(groups).and(faults).and(coordinators).and(chaos).and(rebuild).and(store);
     if result.is_err() {
         print_logs(dir.path());
     }

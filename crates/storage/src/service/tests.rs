@@ -4,6 +4,7 @@ mod disk_faults;
 mod folds;
 mod journals;
 mod merging;
+mod outage;
 mod producers;
 mod tiered;
 
