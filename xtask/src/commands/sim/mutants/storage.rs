@@ -30,7 +30,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         name: "trimmed before the manifest",
         edits: &[Edit {
             file: "tier/checkpoint.rs",
-            find: "name.index.min(self.journal.lock().state.tiered_through) + 1",
+            find: "name.index.min(core.state.tiered_through) + 1",
             replace: "name.index + 1",
         }],
     },
