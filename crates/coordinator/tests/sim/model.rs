@@ -47,6 +47,8 @@ struct Partition {
 
 #[derive(Debug, Default)]
 struct Reads {
+    /// The generation, or epoch, in which it was last told so.
+    generation: i32,
     /// Who was given the partition meanwhile, and when.
     taken: Option<(String, Instant)>,
 }
@@ -92,15 +94,25 @@ impl Group {
                 drop(inner);
                 return self.wrong(&wrong);
             }
+            // Whose it is in a later generation already: this answer was late.
+            let mut later = None;
             for (other, reads) in &mut inner.readers {
                 if other != member
                     && let Some(reads) = reads.get_mut(partition)
                 {
                     self.trace.count("partitions taken from who has not heard of it");
-                    reads.taken.get_or_insert_with(|| (member.to_owned(), Instant::now()));
+                    if reads.generation > generation {
+                        later = Some((other.clone(), Instant::now()));
+                    } else {
+                        reads.taken.get_or_insert_with(|| (member.to_owned(), Instant::now()));
+                    }
                 }
             }
-            inner.readers.entry(member.to_owned()).or_default().entry(*partition).or_default();
+            let reads = inner.readers.entry(member.to_owned()).or_default().entry(*partition).or_default();
+            reads.generation = generation;
+            if later.is_some() {
+                reads.taken = later;
+            }
         }
     }
 
