@@ -79,8 +79,6 @@ struct Followed {
     waiters: Vec<Weak<Notify>>,
     prune_at: usize,
     read_at: Instant,
-    /// When the stream last delivered something.
-    pushed_at: Instant,
 }
 
 struct Stream {
@@ -136,11 +134,6 @@ impl Tail {
         }
         let limit = if committed_only { bounds.last_stable_offset } else { bounds.high_watermark };
         let found = followed.ring.read(offset, limit, max_bytes);
-        if matches!(found, Found::End) && offset < limit && followed.pushed_at.elapsed() > STALLED {
-            // There is more, and the stream does not bring it: the leader has it, and a new subscription may.
-            inner.forget(at);
-            return None;
-        }
         if !matches!(found, Found::Elsewhere) {
             followed.read_at = Instant::now();
         }
@@ -189,7 +182,6 @@ impl Tail {
                 waiters: Vec::new(),
                 prune_at: WAITERS_BEFORE_PRUNING,
                 read_at: Instant::now(),
-                pushed_at: Instant::now(),
             },
         );
         metrics::observe_followed_partitions(inner.partitions.len());
@@ -242,7 +234,6 @@ impl Tail {
         let Some(followed) = inner.partitions.get_mut(&at).filter(|followed| followed.stream == stream) else { return };
         let (before, received) = (followed.ring.bytes(), followed.ring.received());
         let pushed = followed.ring.push(bounds, batches, aborted);
-        followed.pushed_at = Instant::now();
         let (after, end) = (followed.ring.bytes(), followed.ring.received());
         let (subscription, node) = (followed.version.subscription, followed.node);
         if pushed == Ok(true) {

@@ -38,8 +38,8 @@ pub(crate) struct Ring {
     read_up_to: u64,
     /// How far the stream may run ahead of it.
     window: u64,
-    /// Bytes of credit the leader still has.
-    credit: u64,
+    /// Bytes of credit the leader still has: below zero, as at the leader, after a batch that was larger than what was left.
+    credit: i64,
 }
 
 #[derive(Debug)]
@@ -124,7 +124,7 @@ impl Ring {
             self.next = batch.next_offset();
             self.bytes += weight(&batch);
             self.received += size;
-            self.credit = self.credit.saturating_sub(size);
+            self.credit -= size as i64;
             self.batches.push_back(Held { batch, end: self.received });
         }
         self.aborted.extend(aborted);
@@ -194,11 +194,15 @@ impl Ring {
     pub(crate) fn take_credit(&mut self, most: u64) -> u64 {
         let (ahead, window) =
             if self.caught_up() { (0, most) } else { (self.received - self.read_up_to, self.window.min(most)) };
-        let wanted = window.saturating_sub(ahead).saturating_sub(self.credit);
+        if ahead >= window {
+            return 0;
+        }
+        // What the last batch took beyond its credit is missing at the leader, too.
+        let wanted = ((window - ahead) as i64 - self.credit).max(0) as u64;
         if wanted < (window / STEPS).max(1) {
             return 0;
         }
-        self.credit += wanted;
+        self.credit += wanted as i64;
         wanted
     }
 
@@ -226,6 +230,9 @@ mod tests {
     use bytes::{BufMut, Bytes, BytesMut};
 
     use super::*;
+
+    /// A window that is smaller than a batch.
+    const SMALL: u64 = 16 << 10;
 
     fn bounds(high_watermark: i64) -> Bounds {
         Bounds { leader_epoch: 1, log_start_offset: 0, high_watermark, last_stable_offset: high_watermark }
@@ -300,13 +307,32 @@ mod tests {
             assert_eq!(offsets(ring.read(offset, i64::MAX, size)), [offset]);
         }
         assert_eq!(offsets(ring.read(0, i64::MAX, size)), [0], "a reader behind does not make it grow");
-        assert_eq!(ring.take_credit(WINDOW), 3 << 20, "of what one may be ahead, one is unread");
+        let beyond = 4 * size as u64 - FIRST_WINDOW;
+        assert_eq!(ring.take_credit(WINDOW), (3 << 20) + beyond, "of what one may be ahead, one is unread");
         assert_eq!(ring.take_credit(WINDOW), 0);
         ring.push(bounds(4), vec![], vec![]).unwrap();
         assert_eq!(ring.take_credit(WINDOW), 1 << 20, "at the end of the log the stream needs no reader");
         assert!(ring.evict_through(ring.received()));
         assert_eq!(ring.bytes(), 0);
         assert_eq!(offsets(ring.read(4, i64::MAX, size)), [] as [i64; 0]);
+    }
+
+    #[test]
+    fn batches_larger_than_the_credit_do_not_stop_the_stream() {
+        // A leader sends a batch whenever any credit is left, however little.
+        let size = (1 << 20) - 100;
+        for most in [SMALL, 3 * SMALL, WINDOW] {
+            let mut ring = Ring::new(0, bounds(1_000));
+            let mut leader = ring.take_credit(most) as i64;
+            for offset in 0..500 {
+                assert!(leader > 0, "nothing comes after batch {offset}, with windows of {most}");
+                ring.push(bounds(1_000), vec![batch(offset, 1, size)], vec![]).unwrap();
+                leader -= size as i64;
+                assert_eq!(offsets(ring.read(offset, i64::MAX, size)), [offset]);
+                leader += ring.take_credit(most) as i64;
+                ring.evict_through(ring.received());
+            }
+        }
     }
 
     #[test]
