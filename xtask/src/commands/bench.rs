@@ -77,6 +77,18 @@ enum What {
     Cold(cold::Args),
 }
 
+/// `cargo build` with a profile.
+fn build(profile: &str) -> Command {
+    let mut cargo = sh::cargo();
+    cargo.args(["build", "--profile", profile]);
+    cargo
+}
+
+/// Where that puts binaries: cargo keeps what `dev` builds in `debug`.
+fn built(profile: &str) -> PathBuf {
+    sh::target_dir().join(if profile == "dev" { "debug" } else { profile })
+}
+
 pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.what {
         Some(What::Groups(args)) => return groups::run(args),
@@ -87,10 +99,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     sh::step("build");
     sh::run(sh::cargo().args(["build", "--release", "--package", "tidemark-tests", "--bin", "bench-client"]))?;
     if args.only.iter().any(|kind| *kind != Kind::Kafka) {
-        sh::run(sh::cargo().args(["build", "--profile", &args.profile, "--bins"]).args(TIDEMARK_PACKAGES))?;
+        sh::run(build(&args.profile).arg("--bins").args(TIDEMARK_PACKAGES))?;
     }
-    // Cargo keeps what `dev` builds in `debug`.
-    let binaries = sh::target_dir().join(if args.profile == "dev" { "debug" } else { &args.profile });
+    let binaries = built(&args.profile);
     let dir = args.dir.clone().unwrap_or_else(|| sh::target_dir().join("bench"));
     std::fs::create_dir_all(&dir)?;
     let (rounds, volumes) = if args.quick {

@@ -11,7 +11,7 @@ use xtask::cluster::{Options, S3, Services, Standalone};
 use xtask::sh;
 
 use super::measure::number;
-use super::{TIDEMARK_PACKAGES, need_build_tools};
+use super::{TIDEMARK_PACKAGES, build, built, need_build_tools};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -43,16 +43,11 @@ struct Store<'a> {
 pub(super) fn run(args: &Args) -> Result<()> {
     need_build_tools()?;
     sh::step("build");
-    let build = || {
-        let mut cargo = sh::cargo();
-        cargo.args(["build", "--profile", &args.profile]);
-        cargo
-    };
+    let build = || build(&args.profile);
     sh::run(build().args(["--package", "tidemark-tests", "--bin", "bench-client"]))?;
     sh::run(build().args(["--package", "tidemark-segment", "--example", "get_loop"]))?;
     sh::run(build().arg("--bins").args(TIDEMARK_PACKAGES))?;
-    // Cargo keeps what `dev` builds in `debug`.
-    let binaries = sh::target_dir().join(if args.profile == "dev" { "debug" } else { &args.profile });
+    let binaries = built(&args.profile);
     let dir = tempfile::Builder::new().prefix("tidemark-bench-").tempdir()?;
 
     let settings = [("TIDEMARK_SEGMENT_BYTES", SEGMENT_BYTES), ("TIDEMARK_SEGMENT_MS", SEGMENT_MS)];

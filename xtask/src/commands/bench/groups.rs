@@ -12,7 +12,7 @@ use xtask::sh;
 
 use super::system::{Kind, System};
 use super::table::Results;
-use super::{TIDEMARK_PACKAGES, need_build_tools};
+use super::{TIDEMARK_PACKAGES, build, built, need_build_tools};
 
 /// Each takes as long as the heartbeat interval of clients, and as long again until the tenth has left.
 const CLIENT_ROUNDS: &str = "3";
@@ -41,17 +41,12 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args) -> Result<()> {
     need_build_tools()?;
     sh::step("build");
-    let build = || {
-        let mut cargo = sh::cargo();
-        cargo.args(["build", "--profile", &args.profile]);
-        cargo
-    };
+    let build = || build(&args.profile);
     sh::run(build().args(["--package", "tidemark-tests", "--bin", "group-load"]))?;
     if args.only.iter().any(|kind| *kind != Kind::Kafka) {
         sh::run(build().arg("--bins").args(TIDEMARK_PACKAGES))?;
     }
-    // Cargo keeps what `dev` builds in `debug`.
-    let binaries = sh::target_dir().join(if args.profile == "dev" { "debug" } else { &args.profile });
+    let binaries = built(&args.profile);
     let mut results = Results::default();
     let mut failed = Vec::new();
     for kind in &args.only {
