@@ -2,6 +2,8 @@
 
 use bytes::{Buf, TryGetError};
 
+const HEADER_CRC_LEN: usize = 4;
+
 /// Why bytes are not a valid object of ours, by what the reader does next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
@@ -39,6 +41,31 @@ pub(crate) struct Fields<'a> {
 impl<'a> Fields<'a> {
     pub(crate) fn new(what: &'static str, bytes: &'a [u8]) -> Self {
         Self { what, bytes }
+    }
+
+    /// The fields of a header behind its magic (8), version (2) and zero (2), and before the CRC32C of all before it (4), which
+    /// has `len` bytes together. A version from 1 up to `known` is read.
+    pub(crate) fn of_header(
+        what: &'static str,
+        magic: &[u8; 8],
+        known: u16,
+        len: usize,
+        object: &'a [u8],
+    ) -> Result<Self, FormatError> {
+        let header = object.get(..len).filter(|header| header.starts_with(magic)).ok_or(FormatError::Magic(what))?;
+        let (header, crc) = header.split_at(len - HEADER_CRC_LEN);
+        if crc32c::crc32c(header).to_be_bytes() != crc {
+            return Err(FormatError::Checksum(what));
+        }
+        let mut fields = Self::new(what, &header[magic.len()..]);
+        let (version, zero) = (fields.u16()?, fields.u16()?);
+        if version > known {
+            return Err(FormatError::Version { what, found: version, known });
+        }
+        if version == 0 || zero != 0 {
+            return Err(FormatError::invalid(what, "version 0 or reserved bits set"));
+        }
+        Ok(fields)
     }
 
     pub(crate) fn u16(&mut self) -> Result<u16, FormatError> {

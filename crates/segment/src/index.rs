@@ -80,21 +80,7 @@ impl IndexObject {
 
     /// Parses a whole object. The sections share its memory.
     pub fn parse(object: &Bytes) -> Result<Self, FormatError> {
-        if !object.starts_with(MAGIC) || object.len() < HEADER_LEN {
-            return Err(FormatError::Magic(WHAT));
-        }
-        let (header, crc) = object[..HEADER_LEN].split_at(HEADER_LEN - CRC_LEN);
-        if crc32c::crc32c(header).to_be_bytes() != crc {
-            return Err(FormatError::Checksum(WHAT));
-        }
-        let mut fields = Fields::new(WHAT, &header[MAGIC.len()..]);
-        let (version, zero) = (fields.u16()?, fields.u16()?);
-        if version > VERSION {
-            return Err(FormatError::Version { what: WHAT, found: version, known: VERSION });
-        }
-        if version == 0 || zero != 0 {
-            return Err(FormatError::invalid(WHAT, "version 0 or reserved bits set"));
-        }
+        let mut fields = Fields::of_header(WHAT, MAGIC, VERSION, HEADER_LEN, object)?;
         let journal = JournalId(fields.u32()?);
         let name = SegmentName {
             epoch: fields.u32()?,

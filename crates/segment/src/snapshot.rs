@@ -30,7 +30,6 @@ const WHAT: &str = "metadata snapshot";
 const MAGIC: &[u8; 8] = b"TIDEMETA";
 const VERSION: u16 = 1;
 const HEADER_LEN: usize = 40;
-const CRC_LEN: usize = 4;
 /// Bytes of an entry before its key.
 const ENTRY_HEAD_LEN: usize = 8;
 /// A chunk is closed when it has this many bytes.
@@ -92,21 +91,7 @@ impl MetadataSnapshot {
 
     /// Parses a whole object. The values share its memory.
     pub fn parse(object: &Bytes) -> Result<Self, FormatError> {
-        if !object.starts_with(MAGIC) || object.len() < HEADER_LEN {
-            return Err(FormatError::Magic(WHAT));
-        }
-        let (header, crc) = object[..HEADER_LEN].split_at(HEADER_LEN - CRC_LEN);
-        if crc32c::crc32c(header).to_be_bytes() != crc {
-            return Err(FormatError::Checksum(WHAT));
-        }
-        let mut fields = Fields::new(WHAT, &header[MAGIC.len()..]);
-        let (version, zero) = (fields.u16()?, fields.u16()?);
-        if version > VERSION {
-            return Err(FormatError::Version { what: WHAT, found: version, known: VERSION });
-        }
-        if version == 0 || zero != 0 {
-            return Err(FormatError::invalid(WHAT, "version 0 or reserved bits set"));
-        }
+        let mut fields = Fields::of_header(WHAT, MAGIC, VERSION, HEADER_LEN, object)?;
         let (revision, taken_ms, count) = (fields.u64()?, fields.i64()?, fields.u64()?);
         let mut snapshot = Self { revision, taken_ms, entries: Vec::new() };
         let (mut at, mut all) = (HEADER_LEN, 0);
