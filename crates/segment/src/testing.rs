@@ -1,4 +1,6 @@
-//! For tests and simulations: an object store with faults, and entropy from a seed.
+//! For tests and simulations: an object store with faults, entropy from a seed, and [`sim`], what simulations share.
+
+pub mod sim;
 
 use std::collections::VecDeque;
 use std::fmt;

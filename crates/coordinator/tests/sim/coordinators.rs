@@ -9,15 +9,14 @@ use futures::future::{BoxFuture, FutureExt as _};
 use tidemark_coordinator::{GroupSettings, Service, Settings};
 use tidemark_model::group::{GroupAnswer, GroupCall};
 use tidemark_model::{GroupCoordinator as _, GroupError};
+use tidemark_segment::testing::sim::{Chance, Trace};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::chance::Chance;
 use crate::memory::Memory;
 use crate::process::Process;
 use crate::store::{Line, Sky};
-use crate::trace::Trace;
 
 /// How long a call, and its answer, are under way.
 const NETWORK: Duration = Duration::from_millis(3);

@@ -14,11 +14,11 @@ use tidemark_model::{
     route,
 };
 use tidemark_runtime::cluster::{ClusterView, follow};
+use tidemark_segment::testing::sim::Chance;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::chance::Chance;
 use crate::coordinators::{Coordinators, Outcome};
 
 const PATIENCE: Duration = Duration::from_secs(9);

@@ -9,9 +9,9 @@ use tidemark_model::group::{
     CommitOffsets, FetchOffsets, GroupAnswer, GroupCall, GroupRequest, OffsetToCommit, TopicPartitions,
 };
 use tidemark_model::{GroupError, TopicId, TopicPartition};
+use tidemark_segment::testing::sim::Chance;
 use tokio::time::Instant;
 
-use crate::chance::Chance;
 use crate::coordinators::Outcome;
 use crate::gateway::Gateway;
 use crate::model::Group;

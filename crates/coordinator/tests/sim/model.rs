@@ -10,9 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tidemark_segment::testing::sim::Trace;
 use tokio::time::Instant;
-
-use crate::trace::Trace;
 
 /// A group, with the topic that it reads. Clones share it.
 #[derive(Debug, Clone)]

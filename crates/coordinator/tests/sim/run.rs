@@ -1,19 +1,17 @@
 //! One run: groups form, coordinators die and nobody in a group notices; then a storm; then calm, and what must be true.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_coordinator::GroupSettings;
 use tidemark_model::group::{FetchOffsets, GroupAnswer, GroupCall, GroupRequest};
 use tidemark_model::route;
+use tidemark_segment::testing::sim::{self, Chance, Report, Trace};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::chance::Chance;
 use crate::coordinators::{Coordinators, LEASE, Life};
 use crate::store::Weather;
-use crate::trace::Trace;
 use crate::world::{Crew, Kind, World};
 
 /// How long groups may take to form, and to read all that is left.
@@ -25,39 +23,14 @@ const TAKEOVER: Duration = LEASE.saturating_add(Duration::from_secs(1));
 const NOTICED: Duration = Duration::from_millis(1_500);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What became of a run.
-#[derive(Debug)]
-pub struct Report {
-    pub seed: u64,
-    pub log: String,
-    pub counts: BTreeMap<&'static str, u64>,
-    pub wrong: Option<String>,
-}
-
 type Checked<T = ()> = Result<T, String>;
+
+/// Many times what a run has that comes to its end.
+const MOST_LINES: usize = 200_000;
 
 /// Runs a seed.
 pub fn simulate(seed: u64) -> Report {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime without I/O starts");
-    let trace = {
-        let _entered = runtime.enter();
-        Trace::new()
-    };
-    let story = async {
-        if let Err(wrong) = Box::pin(run(seed, &trace)).await {
-            trace.wrong(wrong);
-        }
-    };
-    if catch_unwind(AssertUnwindSafe(|| runtime.block_on(story))).is_err() {
-        let _entered = runtime.enter();
-        trace.wrong("it panicked".into());
-    }
-    // Who is still there is dropped with the runtime.
-    drop(runtime);
-    let wrong = trace.anything_wrong();
-    let (log, counts) = trace.take();
-    Report { seed, log, counts, wrong }
+    sim::run(seed, MOST_LINES, |trace| trace, async |trace| run(seed, trace).await)
 }
 
 async fn run(seed: u64, trace: &Trace) -> Checked {

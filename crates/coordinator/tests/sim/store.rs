@@ -7,12 +7,11 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use tidemark_coordinator::store::{Changes, Commit, Entry, LeaseId, MetadataStore, Snapshot, StoreError, Txn};
+use tidemark_segment::testing::sim::{Chance, Trace};
 use tokio::time::sleep;
 
-use crate::chance::Chance;
 use crate::memory::Memory;
 use crate::process::Process;
-use crate::trace::Trace;
 
 /// How long a request is under way, each way.
 const USUAL: Duration = Duration::from_millis(2);

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tidemark_coordinator::store::MetadataStore as _;
 use tidemark_model::coordinator::{NewTopic, OpenJournal, TopicRef};
 use tidemark_model::{Coordinator as _, NodeId, TopicId};
+use tidemark_segment::testing::sim::{Chance, Trace};
 use tokio::time::sleep;
 
-use crate::chance::Chance;
 use crate::classic::Classic;
 use crate::consumer::Consumer;
 use crate::coordinators::Coordinators;
@@ -19,7 +19,6 @@ use crate::loner::Loner;
 use crate::member::Reader;
 use crate::model::Group;
 use crate::process::Process;
-use crate::trace::Trace;
 
 /// Partitions of a topic in the beginning, and at most.
 const PARTITIONS: i32 = 4;

@@ -12,9 +12,8 @@ use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, OpenJournal, 
 use tidemark_model::{
     ClusterUpdate, Coordinator, CoordinatorError, Journal, JournalId, NodeId, Registration, Replica, Role,
 };
+use tidemark_segment::testing::sim::{Chance, Trace};
 
-use crate::chance::Chance;
-use crate::trace::Trace;
 use crate::world::Pulse;
 
 /// The records that outlive everybody.

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidemark_model::JournalId;
+use tidemark_segment::testing::sim::Trace;
 use tidemark_storage::disk::sim::{Fault, Seen, Watcher};
 use tidemark_storage::wal::format::{ENTRY_HEADER_LEN, FILE_HEADER_LEN, FileHeader, Frame, align};
-
-use crate::trace::Trace;
 
 #[derive(Debug, Default)]
 struct Names {

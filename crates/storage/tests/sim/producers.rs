@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tidemark_model::storage::{Acks, Append, AppendRequest, Appended};
 use tidemark_model::{Batch, Storage as _, StorageError, TopicPartition};
+use tidemark_segment::testing::sim::Chance;
 
 use crate::batches::{NOBODY, Producer, batch, number};
-use crate::chance::Chance;
 use crate::model::Checked;
 use crate::world::{JOURNAL, Life, World};
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tidemark_model::storage::{Bounds, Read, ReadRequest, RecordDeletion, Records, TailCommand, TailEvent};
 use tidemark_model::{Batch, Storage as _, StorageError, TieredRun, TopicPartition};
+use tidemark_segment::testing::sim::Chance;
 use tidemark_segment::{Bucket, SegmentIndex, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use crate::chance::Chance;
 use crate::model::{Checked, Floor};
 use crate::world::{JOURNAL, Life, World};
 

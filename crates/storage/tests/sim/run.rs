@@ -1,19 +1,17 @@
 //! One run: a node, its clients, and what befalls them; then calm, and what must be true.
 
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_model::{Batch, TopicPartition};
 use tidemark_segment::testing::Request;
+use tidemark_segment::testing::sim::{self, Chance, Report};
 use tidemark_segment::{Bucket, JournalKeys};
 use tidemark_storage::disk::sim::Odds;
 use tidemark_storage::{checkpoint, folds};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::chance::Chance;
 use crate::model::Checked;
 use crate::producers::{Idempotent, Plain};
 use crate::readers::{Deleter, Reader, Tail, read};
@@ -26,44 +24,13 @@ const UNHEALTHY: Duration = Duration::from_secs(4);
 const CLOSING: Duration = Duration::from_secs(300);
 /// How long objects may stay that nothing refers to.
 const CLEANING: Duration = Duration::from_secs(3_600);
-/// Longer than any run. Of one that waits for what never comes the clock makes nothing of that.
-const STANDSTILL: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// What became of a run.
-#[derive(Debug)]
-pub struct Report {
-    pub seed: u64,
-    pub log: String,
-    pub counts: BTreeMap<&'static str, u64>,
-    pub wrong: Option<String>,
-}
+/// Many times what a run has that comes to its end.
+const MOST_LINES: usize = 100_000;
 
 /// Runs a seed.
 pub fn simulate(seed: u64) -> Report {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime without I/O starts");
-    let world = {
-        let _entered = runtime.enter();
-        World::new(seed)
-    };
-    let trace = world.trace.clone();
-    let story = async {
-        match tokio::time::timeout(STANDSTILL, Box::pin(run(&world, seed))).await {
-            Ok(Ok(())) => {}
-            Ok(Err(wrong)) => trace.wrong(wrong),
-            Err(_) => trace.wrong("it stands still: nobody does anything, and somebody is waited for".into()),
-        }
-    };
-    if catch_unwind(AssertUnwindSafe(|| runtime.block_on(story))).is_err() {
-        let _entered = runtime.enter();
-        trace.wrong("it panicked".into());
-    }
-    // Who is still there is dropped with the runtime.
-    drop(runtime);
-    drop(world);
-    let wrong = trace.anything_wrong();
-    let (log, counts) = trace.take();
-    Report { seed, log, counts, wrong }
+    sim::run(seed, MOST_LINES, |trace| World::new(seed, trace), async |world| run(world, seed).await)
 }
 
 async fn run(world: &Arc<World>, seed: u64) -> Checked {

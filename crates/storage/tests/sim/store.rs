@@ -4,11 +4,10 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tidemark_segment::testing::sim::{Chance, Trace};
 use tidemark_segment::testing::{Fault, Faults, Request};
 use tokio::sync::Notify;
 
-use crate::chance::Chance;
-use crate::trace::Trace;
 use crate::world::Pulse;
 
 /// How the object store is.

@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidemark_model::route::Route;
-use tidemark_model::{
-    Clock, ClusterState, JournalId, NodeId, Partition, Record, RecordKey, Topic, TopicId, TopicPartition,
-};
+use tidemark_model::{ClusterState, JournalId, NodeId, Partition, Record, RecordKey, Topic, TopicId, TopicPartition};
 use tidemark_segment::bucket::RetryPolicy;
 use tidemark_segment::testing::Memory;
+use tidemark_segment::testing::sim::{Chance, Trace};
 use tidemark_segment::{Bucket, StoreError};
 use tidemark_storage::disk::sim::{Odds, SimDisk};
 use tidemark_storage::wal::recovery::RecoveryError;
@@ -18,12 +17,10 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::chance::Chance;
 use crate::coordinator::{Connected, Records};
 use crate::model::{Model, Retention};
 use crate::names;
 use crate::store::{Seen, Skies, Weather};
-use crate::trace::Trace;
 
 pub const JOURNAL: JournalId = JournalId(1);
 const NODE: NodeId = NodeId(3);
@@ -74,24 +71,14 @@ pub enum End {
     Happened,
 }
 
-#[derive(Debug)]
-struct SimClock(Trace);
-
 impl Pulse {
     pub fn is_dead(&self) -> bool {
         self.disk.life() != self.life
     }
 }
 
-impl Clock for SimClock {
-    fn now_ms(&self) -> i64 {
-        self.0.now_ms()
-    }
-}
-
 impl World {
-    pub fn new(seed: u64) -> Arc<Self> {
-        let trace = Trace::new();
+    pub fn new(seed: u64, trace: Trace) -> Arc<Self> {
         let chance = Chance::of(seed, 1);
         let disk = SimDisk::by_chance(Chance::of(seed, 2).entropy());
         disk.watch(names::watcher(trace.clone()));
@@ -215,7 +202,7 @@ impl World {
             bucket: self.faulty_bucket(&self.chance),
             coordinator: Arc::new(Connected { records: self.records.clone(), pulse }),
             view: self.view.subscribe(),
-            clock: Arc::new(SimClock(self.trace.clone())),
+            clock: Arc::new(self.trace.clone()),
             entropy: self.chance.entropy(),
             shutdown: CancellationToken::new(),
         };
