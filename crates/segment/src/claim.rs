@@ -116,14 +116,16 @@ impl Holder {
         StoreError::Refused(why)
     }
 
-    fn encode(&self) -> Bytes {
+    /// The object's bytes.
+    pub fn encode(&self) -> Bytes {
         let Self { cluster, claim: Claim { generation, id } } = self;
         let lines = format!("{FIRST_LINE}{VERSION}\ncluster = {cluster}\ngeneration = {generation}\nid = {id:016x}\n");
         let crc = crc32c::crc32c(lines.as_bytes());
         format!("{lines}crc32c = {crc:08x}\n").into()
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
+    /// Parses a whole object.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormatError> {
         let text = std::str::from_utf8(bytes).map_err(|_| FormatError::Magic(WHAT))?;
         let version = text.strip_prefix(FIRST_LINE).and_then(|rest| rest.split('\n').next());
         let version: u16 = version.and_then(|version| version.parse().ok()).ok_or(FormatError::Magic(WHAT))?;

@@ -1,4 +1,4 @@
-//! `tidemark storage inspect`: what a file of the write-ahead log, a segment, an index object or a checkpoint holds, for a person.
+//! `tidemark storage inspect`: what a file of the write-ahead log or an object of the bucket holds, for a person.
 //!
 //! All checksums are checked on the way; what is wrong is said in its place, and the rest is shown.
 
@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
 use tidemark_model::batch::HEADER_LEN;
-use tidemark_segment::{Checkpoint, FormatError, IndexObject, SegmentIndex};
+use tidemark_segment::{Checkpoint, FormatError, Holder, IndexObject, MetadataSnapshot, SegmentIndex};
 
 use crate::entry::{Children, Content, Entry, Fold, Run};
 use crate::state::State;
@@ -14,12 +14,16 @@ use crate::wal::format::{FILE_HEADER_LEN, FileHeader, Frame, align, next_group};
 
 /// Lines of one list, when not all are asked for.
 const FEW: usize = 20;
+/// Longest value of a metadata snapshot that is shown.
+const MAX_VALUE: usize = 200;
 
 /// What the bytes are.
 const WAL: &[u8] = crate::wal::format::MAGIC;
 const SEGMENT: &[u8] = b"TIDEMSEG";
 const CHECKPOINT: &[u8] = b"TIDECKPT";
 const INDEX: &[u8] = b"TIDEINDX";
+const SNAPSHOT: &[u8] = b"TIDEMETA";
+const CLAIM: &[u8] = b"tidemark";
 
 /// Describes the bytes of a whole file or object. `all`: every line of every list, not only the first.
 pub fn inspect(bytes: &Bytes, all: bool) -> Result<String, String> {
@@ -30,7 +34,13 @@ pub fn inspect(bytes: &Bytes, all: bool) -> Result<String, String> {
         SEGMENT => page.segment(bytes),
         CHECKPOINT => page.checkpoint(bytes),
         INDEX => page.index(bytes),
-        _ => return Err("no file of the write-ahead log, segment, index object or checkpoint".into()),
+        SNAPSHOT => page.snapshot(bytes),
+        CLAIM => page.claim(bytes),
+        _ => {
+            return Err(
+                "no file of the write-ahead log, segment, index object, checkpoint, metadata snapshot or claim".into(),
+            );
+        }
     };
     // Writing to a string cannot fail.
     written.map_err(|error| error.to_string())?;
@@ -218,6 +228,34 @@ impl Page {
             self.runs(&partition.runs)?;
         }
         self.more(state.partitions.len())
+    }
+
+    fn snapshot(&mut self, bytes: &Bytes) -> fmt::Result {
+        let MetadataSnapshot { revision, taken_ms, entries } = match MetadataSnapshot::parse(bytes) {
+            Ok(snapshot) => snapshot,
+            Err(error) => return writeln!(self.text, "a metadata snapshot of {} bytes: {error}", bytes.len()),
+        };
+        writeln!(self.text, "metadata snapshot, {} bytes, of revision {revision}, taken at {taken_ms}", bytes.len())?;
+        writeln!(self.text, "{} entries:", entries.len())?;
+        for (key, value) in entries.iter().take(self.few) {
+            write!(self.text, "  {key}  {} bytes", value.len())?;
+            // Most records are text; offsets of groups are not.
+            match std::str::from_utf8(value) {
+                Ok(text) if !text.contains(char::is_control) => {
+                    let shown: String = text.chars().take(MAX_VALUE).collect();
+                    writeln!(self.text, "  {shown}{}", if shown.len() < text.len() { "…" } else { "" })?;
+                }
+                _ => writeln!(self.text)?,
+            }
+        }
+        self.more(entries.len())
+    }
+
+    fn claim(&mut self, bytes: &Bytes) -> fmt::Result {
+        match Holder::parse(bytes) {
+            Ok(holder) => writeln!(self.text, "claim to the bucket, of {holder}"),
+            Err(error) => writeln!(self.text, "a claim to the bucket, {} bytes: {error}", bytes.len()),
+        }
     }
 
     fn more(&mut self, count: usize) -> fmt::Result {

@@ -31,7 +31,8 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Storage {
-    /// Shows a file of the write-ahead log, a segment or a checkpoint (with the manifest in it), and checks it.
+    /// Shows a file of the write-ahead log, or an object of the bucket (a segment, an index object, a checkpoint with the manifest
+    /// in it, a metadata snapshot, a claim), and checks it.
     Inspect(Inspect),
     /// Makes a cluster again from its bucket, when its metadata store is lost, with the write-ahead logs that are still there.
     ///

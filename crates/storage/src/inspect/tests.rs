@@ -1,3 +1,5 @@
+use tidemark_model::cluster::Claim;
+
 use super::*;
 use crate::entry::tests::sample_batch;
 use crate::testing::*;
@@ -37,4 +39,31 @@ async fn what_a_node_writes_is_shown_and_damage_is_named() {
         assert_eq!(cut.lines().count(), 1, "{cut}");
     }
     assert!(inspect(&Bytes::from_static(b"something else"), false).is_err());
+}
+
+#[test]
+fn what_coordinators_write_to_the_bucket_is_shown() {
+    let entries =
+        [("topics/a", "{\"partitions\":3}".into()), ("topics/b", "x".repeat(MAX_VALUE + 1)), ("v", "\u{1}".into())];
+    let entries = entries.map(|(key, value): (&str, String)| (key.to_owned(), Bytes::from(value)));
+    let snapshot = MetadataSnapshot { revision: 17, taken_ms: 5_000, entries: entries.into() };
+    let bytes: Bytes = snapshot.encode().concat().into();
+    let shown = inspect(&bytes, false).unwrap();
+    assert!(
+        shown.contains("of revision 17, taken at 5000\n3 entries:\n  topics/a  16 bytes  {\"partitions\":3}\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("x…\n  v  1 bytes\n"), "{shown}");
+
+    let claim = Claim { generation: 2, id: 0xab };
+    let bytes = Holder { cluster: "orders".into(), claim }.encode();
+    let shown = inspect(&bytes, false).unwrap();
+    assert_eq!(shown, "claim to the bucket, of cluster orders (generation 2, claim 00000000000000ab)\n");
+
+    for whole in [snapshot.encode().concat().into(), bytes] {
+        let mut damaged = whole.to_vec();
+        damaged[30] ^= 1;
+        let shown = inspect(&damaged.into(), false).unwrap();
+        assert!(shown.lines().count() == 1 && shown.contains("checksum"), "{shown}");
+    }
 }
