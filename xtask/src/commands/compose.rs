@@ -91,5 +91,5 @@ fn wait_healthy(docker: &Docker, count: usize) -> Result<()> {
 fn client_check(part: &str) -> Result<()> {
     let mut test = sh::cargo();
     test.env("TIDEMARK_E2E_BOOTSTRAP", BOOTSTRAP);
-    sh::run(test.args(["test", "--package", "tidemark-tests", "--test", "e2e", "--", part]))
+    sh::run(test.args(["test", "--workspace", "--test", "e2e", "--", part]))
 }

@@ -8,7 +8,7 @@ use xtask::sh;
 use xtask::tools::{etcd, versitygw};
 
 use super::chaos;
-use super::test::need_build_tools;
+use super::test::{AT_ONCE, need_build_tools};
 
 /// How long groups are disturbed. `cargo xtask chaos groups` does so for as long as one likes.
 const CHAOS: Duration = Duration::from_secs(75);
@@ -38,13 +38,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         test.env("TIDEMARK_E2E_BIN_DIR", &binaries).env("TIDEMARK_E2E_CLUSTER", "1");
         test.env("TIDEMARK_E2E_DIR", dir.path());
         test.env("TIDEMARK_ETCD_BIN", &etcd).env("TIDEMARK_VERSITYGW_BIN", &versitygw);
-        test.args(["test", "--package", "tidemark-tests", "--test", program, "--"]);
+        // Of the whole workspace, so that what `cargo xtask test` built is not built again with fewer features.
+        test.args(["test", "--workspace", "--test", program, "--"]);
         sh::run(test.args(more).args(&args.rest))
     };
     sh::step("the end-to-end suite on the four services");
-    let suite = test("e2e", &[]);
+    let at_once = format!("--test-threads={AT_ONCE}");
+    let suite = test("e2e", &[&at_once]);
     sh::step("consumer groups on the four services");
-    let groups = test("groups", &[]);
+    let groups = test("groups", &[&at_once]);
     sh::step("the same services while things are killed and away");
     // One at a time: each has a cluster of its own, and two cores to run it on.
     let faults = test("faults", &["--ignored", "--test-threads=1"]);
