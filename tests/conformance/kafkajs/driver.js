@@ -55,8 +55,9 @@ const commands = {
       await join(command, members);
       await until(() => count() >= command.before);
       if (command.records.length > 0) {
-        await join(command, members);
+        // Before the second joins: by the time it has, the first may have given its share.
         const { length } = members[0].assigned;
+        await join(command, members);
         await until(() => {
           const sizes = members.map(({ assigned }) => assigned.length);
           return Math.min(...sizes) > 0 && sizes[0] + sizes[1] === length;
