@@ -15,7 +15,7 @@ use crate::cold::Cold;
 use crate::leader::Leader;
 use crate::locate::{Located, Locator};
 use crate::metrics;
-use crate::tail::{Found, Tail, Version};
+use crate::tail::{Found, OVERDUE, Tail, Version};
 
 /// Leaders and the object store are asked for this many partitions of a fetch at once.
 const READS_AT_ONCE: usize = 16;
@@ -79,8 +79,16 @@ impl Fetch {
                 // Partitions in the object store have something to give whenever they are asked.
                 all_followed &= one.version.is_some_and(waits);
             }
+            let is_owed = |(asked, one): (&FetchPartition, &Gathered)| {
+                one.answer.as_ref().is_ok_and(|fetched| fetched.high_watermark > asked.offset)
+            };
+            let patience = match (all_followed, request.partitions.iter().zip(&gathered).any(is_owed)) {
+                (false, _) => ASK_AGAIN,
+                (true, true) => OVERDUE,
+                (true, false) => request.max_wait,
+            };
             drop(gathered);
-            let until = if all_followed { deadline } else { deadline.min(Instant::now() + ASK_AGAIN) };
+            let until = deadline.min(Instant::now() + patience);
             // Whether it was woken or time is up, what is there now is the answer or the reason to wait on.
             let _ = tokio::time::timeout_at(until, waiter.notified()).await;
             state = self.locator.state();

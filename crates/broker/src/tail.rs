@@ -27,6 +27,10 @@ const AHEAD: u64 = 2;
 /// A reader that is behind the others takes the place of one that has not read for this long.
 const STALLED: Duration = Duration::from_secs(1);
 
+/// A stream that has brought nothing for this long of what is known to be there is not waited for any longer: its reader
+/// asks the leader, and follows anew.
+pub(crate) const OVERDUE: Duration = Duration::from_secs(2);
+
 /// Commands to one storage node that may wait to be sent. A partition has at most a few under way, so only a node that
 /// takes nothing fills it: then its stream is dropped.
 const COMMANDS: usize = 1 << 16;
@@ -79,6 +83,8 @@ struct Followed {
     waiters: Vec<Weak<Notify>>,
     prune_at: usize,
     read_at: Instant,
+    /// When the stream last brought something, or was asked to.
+    fed_at: Instant,
 }
 
 struct Stream {
@@ -134,6 +140,12 @@ impl Tail {
         }
         let limit = if committed_only { bounds.last_stable_offset } else { bounds.high_watermark };
         let found = followed.ring.read(offset, limit, max_bytes);
+        let overdue = offset == followed.ring.next() && !followed.ring.caught_up();
+        if overdue && followed.fed_at.elapsed() >= OVERDUE {
+            tracing::warn!(partition = %at, offset, "the tail stream brings nothing of what there is: starting over");
+            inner.forget(at);
+            return None;
+        }
         if !matches!(found, Found::Elsewhere) {
             followed.read_at = Instant::now();
         }
@@ -182,6 +194,7 @@ impl Tail {
                 waiters: Vec::new(),
                 prune_at: WAITERS_BEFORE_PRUNING,
                 read_at: Instant::now(),
+                fed_at: Instant::now(),
             },
         );
         metrics::observe_followed_partitions(inner.partitions.len());
@@ -236,6 +249,7 @@ impl Tail {
         let pushed = followed.ring.push(bounds, batches, aborted);
         let (after, end) = (followed.ring.bytes(), followed.ring.received());
         let (subscription, node) = (followed.version.subscription, followed.node);
+        followed.fed_at = Instant::now();
         if pushed == Ok(true) {
             followed.version.pushes += 1;
             wake(&mut followed.waiters);

@@ -429,6 +429,20 @@ async fn a_fetch_that_does_not_wait_misses_nothing_that_memory_does_not_have_yet
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_stream_does_not_bring_comes_from_the_leader() {
+    let cluster = cluster().await;
+    cluster.log.hold_tail();
+    for _ in 0..6 {
+        assert!(cluster.broker.produce(produce(1, 0)).await[0].is_ok());
+    }
+    let few = |offset| FetchRequest { max_bytes: 2 * records(10).len(), ..fetch(offset, LONG) };
+    for offset in [0, 2, 4] {
+        assert_eq!(fetched(&cluster, few(offset)).await, Ok(vec![offset, offset + 1]));
+    }
+    assert_eq!(cluster.log.reads(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn min_bytes_are_waited_for() {
     let cluster = cluster().await;
     let size = records(10).len();

@@ -148,6 +148,10 @@ impl Ring {
         let mut batches = Vec::new();
         let mut bytes = 0;
         let before = self.read_up_to;
+        // What lies before the offset this reader has, also where it was the leader that gave it: nobody is about to read
+        // that here, and credit that waits for it would never be given.
+        let passed = self.batches.get(start).map_or(self.received, |held| held.end - held.batch.wire_len() as u64);
+        self.read_up_to = before.max(passed);
         for held in self.batches.range(start..) {
             let size = held.batch.wire_len();
             if held.batch.next_offset() > limit || (!batches.is_empty() && bytes + size > max_bytes) {
@@ -206,7 +210,8 @@ impl Ring {
         wanted
     }
 
-    fn caught_up(&self) -> bool {
+    /// Whether all that is known to be there has come.
+    pub(crate) fn caught_up(&self) -> bool {
         self.next >= self.bounds.high_watermark
     }
 }
@@ -333,6 +338,22 @@ mod tests {
                 ring.evict_through(ring.received());
             }
         }
+    }
+
+    #[test]
+    fn a_reader_that_comes_to_the_end_by_another_way_has_it_go_on() {
+        let size = 1 << 20;
+        let mut ring = Ring::new(0, bounds(100));
+        let mut leader = ring.take_credit(WINDOW) as i64;
+        ring.push(bounds(100), vec![batch(0, 1, size), batch(1, 1, size)], vec![]).unwrap();
+        leader -= 2 * size as i64;
+        assert_eq!(ring.take_credit(WINDOW), 0, "more than the window is there and not read");
+        assert_eq!(offsets(ring.read(2, i64::MAX, size)), [] as [i64; 0], "the leader gave it what is here");
+        leader += ring.take_credit(WINDOW) as i64;
+        assert!(leader > 0, "nothing comes any more");
+        ring.push(bounds(100), vec![batch(2, 1, size), batch(3, 1, size), batch(4, 1, size)], vec![]).unwrap();
+        assert_eq!(offsets(ring.read(4, i64::MAX, size)), [4], "and again, into the middle");
+        assert!(ring.evict_through(ring.received()), "all of it was read by somebody, here or elsewhere");
     }
 
     #[test]

@@ -35,6 +35,8 @@ struct State {
     /// What was tiered, by partition: reads below its end are sent there.
     tiered: BTreeMap<TopicPartition, TieredRun>,
     subscribers: Vec<(TopicPartition, i64, Events)>,
+    /// Subscriptions get nothing.
+    held: bool,
 }
 
 /// The records field of a Produce request: one batch of one record of `size` bytes that nobody looks into.
@@ -104,6 +106,7 @@ impl Log {
             commands: vec![],
             tiered: BTreeMap::new(),
             subscribers: vec![],
+            held: false,
         };
         let subscriptions = watch::channel(BTreeMap::new()).0;
         Arc::new(Self { state: Arc::new(Mutex::new(state)), subscriptions, seen: Mutex::default() })
@@ -167,9 +170,11 @@ impl Log {
         }
     }
 
-    /// Sends nothing on the streams there are, which stay open.
+    /// Sends nothing more to any subscription, there is or will be, and leaves the streams open.
     pub(super) fn hold_tail(&self) {
-        self.state.lock().unwrap().subscribers.clear();
+        let mut state = self.state.lock().unwrap();
+        state.subscribers.clear();
+        state.held = true;
     }
 
     pub(super) fn cut_streams(&self) {
@@ -259,8 +264,10 @@ async fn take(
         state.commands.push(command.clone());
         match command {
             TailCommand::Subscribe { partition, offset, .. } => {
-                state.subscribers.push((partition, offset, events.clone()));
-                state.publish(partition);
+                if !state.held {
+                    state.subscribers.push((partition, offset, events.clone()));
+                    state.publish(partition);
+                }
                 subscriptions.send_modify(|all| *all.entry(partition).or_insert(0) += 1);
             }
             TailCommand::Credit { .. } | TailCommand::Seen { .. } => {}
