@@ -86,7 +86,7 @@ impl Group {
         let scope = Scope { group: &group.id, configs: &group.configs, context };
         let classic = (!classic.is_empty()).then(|| Classic::load(classic, &scope)).transpose()?;
         let consumer = (!consumer.is_empty()).then(|| ConsumerGroup::load(consumer, &scope)).transpose()?;
-        let mut gone = Out::default();
+        let mut gone = Out::new(1);
         group.kind = match (consumer, classic) {
             // Only a conversion that was cut in two leaves both. What is new is written before what is old is deleted.
             (Some((consumer, is_whole)), Some(classic)) if !is_whole && !classic.is_empty() => {
@@ -106,7 +106,7 @@ impl Group {
     }
 
     pub(crate) fn step(&mut self, event: Event, context: &Context<'_>) -> Vec<Answer> {
-        let mut out = Out::default();
+        let mut out = Out::new(self.writes + 1);
         let out_ref = &mut out;
         match event {
             Event::Call(ticket, call) => self.call(ticket, *call, context, out_ref),

@@ -58,6 +58,16 @@ pub(crate) trait SlotUser: Send + Sync {
     async fn drain(&self, slot: SlotId);
 }
 
+/// How long a write may wait for others to leave with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Urgency {
+    /// As long as it takes to make few transactions of many writes.
+    #[default]
+    Patient,
+    /// Not at all: several members may wait for it one after another.
+    Urgent,
+}
+
 /// Why something was not written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotWritten {
@@ -107,8 +117,9 @@ impl Owned {
         &self,
         group: &Arc<str>,
         operations: Vec<Operation>,
+        urgency: Urgency,
     ) -> impl Future<Output = Result<(), NotWritten>> + Send + use<> {
-        let written = self.hub.write(&self.holding, group, operations);
+        let written = self.hub.write(&self.holding, group, operations, urgency);
         async move { written.await.unwrap_or(Err(NotWritten::Lost)) }
     }
 

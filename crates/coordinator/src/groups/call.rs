@@ -149,7 +149,7 @@ impl Group {
             Some(Kind::Classic(classic)) if classic.is_unused() && joins => Some(ConsumerGroup::new(&scope)),
             Some(Kind::Classic(classic)) => {
                 let upgraded = match joins {
-                    true => ConsumerGroup::from_classic(classic, &scope),
+                    true => ConsumerGroup::from_classic(classic, out.write, &scope),
                     false => Err(not_found(format!("Group {} is not a consumer group.", self.id))),
                 };
                 match upgraded {

@@ -5,7 +5,7 @@
 //! of it ([`reconcile`]), which it has to give back from before it gets anything, and nothing that another member still has.
 //! So no partition has two owners at any moment, and members that a change does not concern do not notice it.
 //!
-//! As a heartbeat goes through: `heartbeat`, `subscriptions`, `target`, `reconcile`; then who leaves, `leave`. Members of
+//! As a heartbeat goes through: `heartbeat`, `subscriptions`, `target`, `reconcile`, `told`; then who leaves, `leave`. Members of
 //! the classic protocol in such a group are `classic`'s, and `migrate` makes one kind of group of the other. Rules and their
 //! order are Apache Kafka 4.2's; where this differs, the place says so.
 
@@ -19,6 +19,7 @@ mod reconcile;
 mod stored;
 mod subscriptions;
 mod target;
+mod told;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -114,8 +115,9 @@ impl ConsumerGroup {
     }
 
     /// Adds a member, in the place of whoever had its id.
-    fn put(&mut self, id: &Arc<str>, member: Member, out: &mut Out) {
+    fn put(&mut self, id: &Arc<str>, mut member: Member, out: &mut Out) {
         self.remove(id, out);
+        member.written = out.write;
         self.subscriptions.add(&member.subscription);
         if let Some(instance) = &member.subscription.instance_id {
             self.static_members.insert(instance.clone(), id.clone());
@@ -160,6 +162,7 @@ impl ConsumerGroup {
     fn set_current(&mut self, id: &Arc<str>, current: Current, out: &mut Out) {
         let Some(member) = self.members.get_mut(id) else { return };
         let before = std::mem::replace(&mut member.current, current.clone());
+        member.written = out.write;
         self.disown(id, &before);
         self.own(id, &current);
         out.changed(GroupKey::ConsumerMember(id.to_string()));

@@ -40,6 +40,8 @@ pub(crate) enum Gate {
     /// When the store has all that the group has changed until now. Where it has changed nothing since, when the ownership
     /// of the slot has been confirmed after the step.
     Settled,
+    /// When the store has the write of this number, and all before: nothing is told that came later.
+    Stored(u64),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -108,8 +110,10 @@ pub(crate) struct Caller {
 }
 
 /// Collects what a step does.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Out {
+    /// The number of the write that will have what is changed now.
+    pub(super) write: u64,
     pub(super) answers: Vec<Answer>,
     pub(super) changes: BTreeMap<GroupKey, Change>,
 }
@@ -124,6 +128,10 @@ pub(super) enum Change {
 }
 
 impl Out {
+    pub(super) fn new(write: u64) -> Self {
+        Self { write, answers: Vec::new(), changes: BTreeMap::new() }
+    }
+
     /// Answers at once.
     pub(crate) fn answer(&mut self, ticket: Ticket, result: Result<GroupAnswer, GroupError>) {
         self.answers.push(Answer { ticket, result, gate: Gate::Open });
@@ -138,6 +146,11 @@ impl Out {
     pub(crate) fn answer_when_stored(&mut self, ticket: Ticket, result: Result<GroupAnswer, GroupError>) {
         let gate = if self.changes.is_empty() { Gate::Open } else { Gate::Settled };
         self.answers.push(Answer { ticket, result, gate });
+    }
+
+    /// Answers when the write of this number is stored, whatever has changed since.
+    pub(crate) fn answer_stored(&mut self, ticket: Ticket, result: Result<GroupAnswer, GroupError>, write: u64) {
+        self.answers.push(Answer { ticket, result, gate: Gate::Stored(write) });
     }
 
     /// What is under `key` is no longer what it was, or is gone. What is written is what it is when writes are taken,

@@ -112,9 +112,15 @@ impl Kit {
         self.unstored.extend(writes);
         let last = self.unstored.last().map_or(0, |writes| writes.number);
         for answer in answers {
-            match answer.gate {
-                Gate::Open => self.give(answer),
-                Gate::Settled => self.held.push((last, answer)),
+            let needs = match answer.gate {
+                Gate::Open => 0,
+                Gate::Stored(write) => write,
+                Gate::Settled => last,
+            };
+            let is_stored = self.unstored.first().is_none_or(|writes| needs < writes.number);
+            match is_stored && answer.gate != Gate::Settled {
+                true => self.give(answer),
+                false => self.held.push((needs, answer)),
             }
         }
         if !self.away {

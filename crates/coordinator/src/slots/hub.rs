@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::confirm::Ask;
 use super::queue::{Queue, Written};
-use super::{NotWritten, Owned, SlotUser, Unconfirmed};
+use super::{NotWritten, Owned, SlotUser, Unconfirmed, Urgency};
 use crate::metrics;
 use crate::records::Keys;
 use crate::store::{MetadataStore, Operation, Snapshot};
@@ -143,9 +143,10 @@ impl Hub {
         holding: &Holding,
         group: &Arc<str>,
         operations: Vec<Operation>,
+        urgency: Urgency,
     ) -> oneshot::Receiver<Result<(), NotWritten>> {
         let (written, answer) = oneshot::channel();
-        self.queue().push(holding.slot.id, holding.tenure, group, operations, Written(written));
+        self.queue().push(holding.slot.id, holding.tenure, group, operations, urgency, Written(written));
         self.queued.notify_one();
         answer
     }

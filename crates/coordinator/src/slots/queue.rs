@@ -7,13 +7,18 @@
 //! writes are tried again in a transaction that puts the slot's record anew: what is conditional on the record as it was
 //! before is void from then on. While that one is under way nothing else of the slot leaves.
 
+mod departures;
+mod packing;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tidemark_model::{RecordKey, Slot, SlotId};
 use tokio::sync::oneshot;
 
-use super::{MAX_WRITE_OPERATIONS, NotWritten};
+use self::departures::{Departures, Ready};
+use self::packing::Packing;
+use super::{MAX_WRITE_OPERATIONS, NotWritten, Urgency};
 use crate::records::{Keys, encode_slot};
 use crate::store::{Condition, MAX_TXN_BYTES, MAX_TXN_OPERATIONS, Operation, Txn};
 
@@ -27,17 +32,9 @@ pub(super) struct Written(pub(super) oneshot::Sender<Result<(), NotWritten>>);
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     lanes: BTreeMap<SlotId, Lane>,
-    /// The groups with something that may leave, by when that was so, each once.
-    ready: VecDeque<Ready>,
+    ready: Departures,
     writes: usize,
     bytes: usize,
-}
-
-#[derive(Debug)]
-struct Ready {
-    slot: SlotId,
-    tenure: u64,
-    group: Arc<str>,
 }
 
 /// A slot.
@@ -75,6 +72,7 @@ struct Line {
 struct Write {
     operations: Vec<Operation>,
     bytes: usize,
+    urgency: Urgency,
     /// Its number and where the outcome goes; none for all parts but the last of a write that was split.
     written: Option<(u64, Written)>,
 }
@@ -139,7 +137,7 @@ impl Queue {
             write.answer(Err(NotWritten::Lost));
         }
         lane.watchers.into_iter().for_each(|(_, written)| written.answer(Err(NotWritten::Lost)));
-        self.ready.retain(|ready| (ready.slot, ready.tenure) != (lane.slot.id, lane.tenure));
+        self.ready.forget(lane.slot.id, lane.tenure);
     }
 
     pub(super) fn push(
@@ -148,6 +146,7 @@ impl Queue {
         tenure: u64,
         group: &Arc<str>,
         operations: Vec<Operation>,
+        urgency: Urgency,
         written: Written,
     ) {
         let Some(lane) = self.lane(slot, tenure) else { return written.answer(Err(NotWritten::Lost)) };
@@ -158,12 +157,12 @@ impl Queue {
             return lane.watch(written);
         }
         let mut parts: Vec<Write> = Vec::with_capacity(1);
-        let mut part = Write { operations: Vec::new(), bytes: 0, written: None };
+        let mut part = Write::new(urgency);
         let count = operations.len();
         for operation in operations {
             let bytes = operation.bytes();
             if part.operations.len() == MAX_WRITE_OPERATIONS || part.bytes + bytes > MAX_WRITE_BYTES {
-                parts.push(std::mem::replace(&mut part, Write { operations: Vec::new(), bytes: 0, written: None }));
+                parts.push(std::mem::replace(&mut part, Write::new(urgency)));
             }
             if part.operations.is_empty() {
                 part.operations.reserve_exact(count.min(MAX_WRITE_OPERATIONS));
@@ -177,12 +176,15 @@ impl Queue {
         parts.push(part);
         let (count, cost) = (parts.len(), parts.iter().map(Write::cost).sum::<usize>());
         let line = lane.groups.entry(Arc::clone(group)).or_default();
-        let was_ready = line.busy || !line.writes.is_empty();
+        let was_ready = !line.busy && !line.writes.is_empty();
+        let is_ready = !line.busy;
         line.writes.extend(parts);
         self.writes += count;
         self.bytes += cost;
-        if !was_ready {
-            self.ready.push_back(Ready { slot, tenure, group: Arc::clone(group) });
+        if was_ready && urgency == Urgency::Urgent {
+            self.ready.hurry(slot, group);
+        } else if is_ready && !was_ready {
+            self.ready.push_back(Ready { slot, tenure, group: Arc::clone(group), urgency });
         }
     }
 
@@ -199,6 +201,11 @@ impl Queue {
         self.writes >= MAX_TXN_OPERATIONS || self.bytes >= MAX_TXN_BYTES
     }
 
+    /// Whether something urgent may leave.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.ready.any_urgent()
+    }
+
     /// The next transaction, when there is anything that can go.
     pub(super) fn take(&mut self, keys: &Keys) -> Option<Flight> {
         let mut packing = Packing::default();
@@ -206,7 +213,7 @@ impl Queue {
         // Groups that have more, with their places in the transaction.
         let mut again: VecDeque<usize> = VecDeque::new();
         // What stays first in the queue, since it came first.
-        let mut passed = VecDeque::new();
+        let mut passed = Vec::new();
         // One write of each group, until nothing fits.
         while packing.has_room()
             && let Some(ready) = self.ready.pop_front()
@@ -217,17 +224,15 @@ impl Queue {
                     again.extend(more.then_some(at));
                     flight.groups.push(ready);
                 }
-                None => passed.push_back(ready),
+                None => passed.push(ready),
             }
         }
-        passed.append(&mut self.ready);
-        self.ready = passed;
+        passed.into_iter().rev().for_each(|ready| self.ready.push_front(ready));
         // Then busy groups take in turn what the others have left.
         while packing.has_room()
             && let Some(at) = again.pop_front()
         {
-            let Ready { slot, tenure, ref group } = flight.groups[at];
-            let ready = Ready { slot, tenure, group: Arc::clone(group) };
+            let ready = flight.groups[at].clone();
             let more = self.board(&ready, at, keys, &mut packing, &mut flight);
             again.extend(more.unwrap_or(false).then_some(at));
         }
@@ -311,11 +316,12 @@ impl Queue {
         if !done {
             groups.reverse();
         }
-        for of in groups {
+        for mut of in groups {
             let Some(lane) = self.lane(of.slot, of.tenure) else { continue };
             lane.tell_watchers();
             let Some(line) = lane.groups.get_mut(&of.group) else { continue };
             line.busy = false;
+            of.urgency = line.writes.iter().map(|write| write.urgency).max().unwrap_or_default();
             if line.writes.is_empty() {
                 lane.groups.remove(&of.group);
             } else if done {
@@ -368,37 +374,11 @@ impl Lane {
     }
 }
 
-/// What a transaction has so far.
-#[derive(Default)]
-struct Packing {
-    operations: BTreeMap<String, Operation>,
-    overhead: usize,
-    bytes: usize,
-}
-
-impl Packing {
-    fn has_room(&self) -> bool {
-        self.operations.len() + self.overhead < MAX_TXN_OPERATIONS
-    }
-
-    fn fits(&self, write: &Write, (operations, bytes): (usize, usize)) -> bool {
-        let new = write.operations.iter().filter(|operation| !self.operations.contains_key(operation.key())).count();
-        self.operations.len() + new + self.overhead + operations <= MAX_TXN_OPERATIONS
-            && self.bytes + write.bytes + bytes <= MAX_TXN_BYTES
-    }
-
-    fn add(&mut self, write: &Write, (operations, bytes): (usize, usize)) {
-        self.overhead += operations;
-        self.bytes += bytes + write.bytes;
-        for operation in &write.operations {
-            if let Some(before) = self.operations.insert(operation.key().to_owned(), operation.clone()) {
-                self.bytes -= before.bytes();
-            }
-        }
-    }
-}
-
 impl Write {
+    fn new(urgency: Urgency) -> Self {
+        Self { operations: Vec::new(), bytes: 0, urgency, written: None }
+    }
+
     /// What it counts for while it waits.
     fn cost(&self) -> usize {
         self.bytes + size_of::<Self>() + self.operations.len() * size_of::<Operation>()

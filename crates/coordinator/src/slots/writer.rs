@@ -19,9 +19,13 @@ const MAX_FLIGHTS: usize = 4;
 /// Transactions that are not full leave this far apart when there are many: 200 a second.
 const SPACING: Duration = Duration::from_millis(5);
 
-/// How many may leave without waiting after a pause: as many as a rebalance of one group takes, each step of a member
-/// being a write of its own where members come one after another.
+/// How many may leave without waiting after a pause.
 const BURST: u32 = 40;
+
+/// What is urgent may leave this far apart, taking along what else waits. A rebalance is a chain of writes each of which
+/// waits for the one before, so that spacing would delay it as often as it has members; this only bounds what a thousand
+/// groups that rebalance at the same time cost the store.
+const URGENT_SPACING: Duration = Duration::from_millis(1);
 
 /// How long to wait before the store is asked again after an error, doubled from the least to the most.
 const LEAST_BACKOFF: Duration = Duration::from_millis(50);
@@ -38,11 +42,12 @@ pub(super) async fn run(hub: &Hub) {
             backoff.note(assure(hub).await);
         }
         let now = Instant::now();
-        while flights.len() < MAX_FLIGHTS && backoff.over(now) && (pace.allows(now) || hub.queue().full()) {
+        while flights.len() < MAX_FLIGHTS && backoff.over(now) && may_leave(hub, &pace, now) {
             let Some(flight) = hub.queue().take(&hub.keys) else { break };
             pace.left(now);
             flights.push(fly(hub, flight));
         }
+        let urgent = hub.queue().is_urgent();
         tokio::select! {
             biased;
             Some((flight, result)) = flights.next() => {
@@ -51,10 +56,15 @@ pub(super) async fn run(hub: &Hub) {
                 backoff.note(result.map(drop));
             }
             () = hub.queued.notified() => {}
-            () = sleep_until(pace.next()), if !pace.allows(now) => {}
+            () = sleep_until(pace.next(urgent)), if now < pace.next(urgent) => {}
             () = sleep_until(backoff.until), if !backoff.over(now) => {}
         }
     }
+}
+
+fn may_leave(hub: &Hub, pace: &Pace, now: Instant) -> bool {
+    let queue = hub.queue();
+    pace.next(queue.is_urgent()) <= now || queue.full()
 }
 
 async fn fly(hub: &Hub, flight: Flight) -> (Flight, Result<Commit, StoreError>) {
@@ -90,24 +100,26 @@ async fn assure(hub: &Hub) -> Result<(), StoreError> {
 struct Pace {
     /// When the transactions that have left, [`SPACING`] apart, would have left.
     spent: Instant,
+    /// And [`URGENT_SPACING`] apart.
+    spent_urgently: Instant,
 }
 
 impl Pace {
     fn new(now: Instant) -> Self {
-        Self { spent: now }
+        Self { spent: now, spent_urgently: now }
     }
 
     /// When the next may leave.
-    fn next(&self) -> Instant {
-        self.spent - SPACING * (BURST - 1)
+    fn next(&self, urgent: bool) -> Instant {
+        let patient = self.spent - SPACING * (BURST - 1);
+        if urgent { patient.min(self.spent_urgently - URGENT_SPACING * (BURST - 1)) } else { patient }
     }
 
-    fn allows(&self, now: Instant) -> bool {
-        self.next() <= now
-    }
-
+    /// Whatever leaves takes along all that waits. So what is urgent puts off what is not, but never by more than
+    /// [`SPACING`].
     fn left(&mut self, now: Instant) {
-        self.spent = self.spent.max(now) + SPACING;
+        self.spent = (self.spent.max(now) + SPACING).min(now + SPACING * BURST);
+        self.spent_urgently = (self.spent_urgently.max(now) + URGENT_SPACING).min(now + URGENT_SPACING * BURST);
     }
 }
 
@@ -148,19 +160,32 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_few_leave_at_once_and_many_are_spaced() {
-        let start = Instant::now();
-        let mut pace = Pace::new(start);
-        let mut left = 0;
+    /// How many leave in a second, where there is always something.
+    async fn leave_for_a_second(pace: &mut Pace, urgent: bool) -> u32 {
+        let (start, mut left) = (Instant::now(), 0);
         while Instant::now() < start + Duration::from_secs(1) {
-            while pace.allows(Instant::now()) {
+            while pace.next(urgent) <= Instant::now() {
                 pace.left(Instant::now());
                 left += 1;
             }
             assert!(left >= BURST, "a burst waits for nothing");
             tokio::time::advance(Duration::from_micros(500)).await;
         }
+        left
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_few_leave_at_once_and_many_are_spaced() {
+        let left = leave_for_a_second(&mut Pace::new(Instant::now()), false).await;
         assert!((200..=200 + BURST).contains(&left), "{left}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_urgent_is_spaced_less_and_puts_off_the_rest_for_a_moment() {
+        let mut pace = Pace::new(Instant::now());
+        let left = leave_for_a_second(&mut pace, true).await;
+        assert!((1000..=1000 + BURST).contains(&left), "{left}");
+        let (now, next) = (Instant::now(), pace.next(false));
+        assert!(now < next && next <= now + SPACING, "{:?}", next - now);
     }
 }

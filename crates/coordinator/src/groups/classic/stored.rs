@@ -107,7 +107,7 @@ impl Classic {
         group.subscribed = group.subscribed_topics();
         if group.members.len() > scope.settings.max_size {
             // The bound is another one now. Who comes again in time stays, as in Kafka; nobody waits for an answer yet.
-            group.prepare_rebalance(scope, &mut Out::default());
+            group.prepare_rebalance(scope, &mut Out::new(1));
         }
         Ok(group)
     }

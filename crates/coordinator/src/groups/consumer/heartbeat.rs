@@ -61,15 +61,17 @@ impl ConsumerGroup {
         if request.member_epoch < 0 {
             return self.leave(caller.ticket, &request, scope, out);
         }
+        let told = self.told(&request);
         match self.stay(&caller, &request, checked, scope, out) {
             Ok(answer) => {
                 // What a member is given, or is not yet known to know, has to be stored and still be ours.
                 let news = answer.assignment.is_some() || answer.member_epoch != request.member_epoch;
+                let told = told.filter(|told| self.only_asks_back(told, &request.member_id));
                 let answer = Ok(GroupAnswer::ConsumerHeartbeat(answer));
-                if news {
-                    out.answer_settled(caller.ticket, answer);
-                } else {
-                    out.answer_when_stored(caller.ticket, answer);
+                match told {
+                    Some(told) => out.answer_stored(caller.ticket, answer, told.written),
+                    None if news => out.answer_settled(caller.ticket, answer),
+                    None => out.answer_when_stored(caller.ticket, answer),
                 }
             }
             Err(error) => out.answer(caller.ticket, Err(error)),
@@ -176,7 +178,11 @@ impl ConsumerGroup {
         let id = new_id(id, scope);
         let timers = Timers::new(scope.now + session_timeout(scope));
         let (subscription, current) = (Subscription::default(), Current::default());
-        self.put(&id, Member { subscription, current, target: Default::default(), timers, is_told: false }, out);
+        self.put(
+            &id,
+            Member { subscription, current, target: Default::default(), timers, is_told: false, written: 0 },
+            out,
+        );
         id
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Member {
     pub(super) timers: Timers,
     /// Whether this coordinator has told it what it is assigned.
     pub(super) is_told: bool,
+    /// The number of the group's write that has `current`: 0 for what was loaded.
+    pub(super) written: u64,
 }
 
 /// What a member says of itself.

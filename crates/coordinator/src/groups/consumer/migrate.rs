@@ -18,7 +18,9 @@ use crate::groups::{CONSUMER, Out, Scope};
 
 impl ConsumerGroup {
     /// The group that goes on with the members of a classic one. Refused where it cannot be upgraded.
-    pub(crate) fn from_classic(classic: &Classic, scope: &Scope<'_>) -> Result<Self, GroupError> {
+    ///
+    /// `write` is the number of the write that will have it.
+    pub(crate) fn from_classic(classic: &Classic, write: u64, scope: &Scope<'_>) -> Result<Self, GroupError> {
         let refuse = |why: &str| {
             let name = scope.group;
             Err(GroupError::GroupIdNotFound(format!(
@@ -34,7 +36,7 @@ impl ConsumerGroup {
         }
         let mut group = Self::new(scope);
         (group.epoch, group.assignment_epoch) = (classic.generation(), classic.generation());
-        let mut out = Out::default();
+        let mut out = Out::new(write);
         for (id, member) in classic.members() {
             let protocol = classic.protocol().or_else(|| member.protocols.first().map(|first| &*first.name));
             let metadata = member.metadata(protocol.unwrap_or_default());
@@ -120,6 +122,7 @@ fn upgraded(
     let side = ClassicSide { session_timeout: member.session_timeout, protocols: member.protocols.clone() };
     Member {
         is_told: false,
+        written: 0,
         target: assigned.clone(),
         current: current_of(generation, assigned),
         timers: Timers::new(scope.now + member.session_timeout),

@@ -320,6 +320,11 @@ impl Slot {
             match answer.gate {
                 Gate::Open if self.owned.leased() => self.answers.give(ticket, outcome),
                 Gate::Open => self.unconfirmed.push((ticket, outcome)),
+                Gate::Stored(write) => match hosted.hold_for(write, ticket, outcome) {
+                    Some(outcome) if self.owned.leased() => self.answers.give(ticket, outcome),
+                    Some(outcome) => self.unconfirmed.push((ticket, outcome)),
+                    None => self.answers.begin_patience(ticket, context.now),
+                },
                 Gate::Settled => match hosted.hold(ticket, outcome) {
                     Some(outcome) => self.unconfirmed.push((ticket, outcome)),
                     None => self.answers.begin_patience(ticket, context.now),
@@ -333,7 +338,7 @@ impl Slot {
     fn flush(&mut self, at_once: bool) {
         for id in std::mem::take(&mut self.touched) {
             let Some(hosted) = self.groups.get_mut(&id) else { continue };
-            if let Some(writes) = hosted.take_writes(at_once) {
+            if let Some((writes, urgency)) = hosted.take_writes(at_once) {
                 let slot = self.owned.id();
                 let operations = writes.records.into_iter().map(|(key, value)| {
                     let key = self.env.shared.keys.group(slot, &id, &key);
@@ -342,7 +347,7 @@ impl Slot {
                         None => Operation::Delete { key },
                     }
                 });
-                let (written, id) = (self.owned.write(&id, operations.collect()), Arc::clone(&id));
+                let (written, id) = (self.owned.write(&id, operations.collect(), urgency), Arc::clone(&id));
                 self.jobs.push(async move { Job::Written(id, writes.number, written.await) }.boxed());
             }
             self.wheel.arm(&id, &mut hosted.armed, hosted.group.deadline());

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tidemark_model::{NodeId, RecordKey, Slot, SlotId};
 use tokio::sync::oneshot;
 
-use super::{Flight, Outcome, Queue, Ready, Written};
+use super::{Flight, Outcome, Queue, Ready, Urgency, Written};
 use crate::records::Keys;
 use crate::slots::NotWritten;
 use crate::store::{Condition, MAX_TXN_BYTES, MAX_TXN_OPERATIONS, Operation, Txn};
@@ -29,7 +29,7 @@ struct Pushed {
 #[derive(Debug, Clone)]
 enum Step {
     /// A write of so many keys, from one on, to a group of a slot.
-    Push { slot: u32, group: u32, key: u32, count: usize },
+    Push { slot: u32, group: u32, key: u32, count: usize, urgency: Urgency },
     /// Somebody wants to know when all until now is written.
     Watch(u32),
     /// As much as can leaves.
@@ -46,10 +46,14 @@ enum Step {
     Steal(u32),
 }
 
+fn urgency() -> impl Strategy<Value = Urgency> {
+    prop_oneof![Just(Urgency::Patient), Just(Urgency::Urgent)]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..LANES, 0..GROUPS, 0..6_u32, 1..200_usize)
-            .prop_map(|(slot, group, key, count)| Step::Push { slot, group, key, count }),
+        6 => (0..LANES, 0..GROUPS, 0..6_u32, 1..200_usize, urgency())
+            .prop_map(|(slot, group, key, count, urgency)| Step::Push { slot, group, key, count, urgency }),
         2 => (0..LANES).prop_map(Step::Watch),
         4 => Just(Step::Take),
         4 => any::<usize>().prop_map(Step::Arrive),
@@ -128,7 +132,7 @@ impl World {
 
     fn run(&mut self, step: Step) {
         match step {
-            Step::Push { slot, group, key, count } => {
+            Step::Push { slot, group, key, count, urgency } => {
                 self.pushed += 1;
                 let (number, value) = (self.pushed, Bytes::from(self.pushed.to_string()));
                 let prefix = self.keys.groups(SlotId(slot));
@@ -137,7 +141,7 @@ impl World {
                 let operations = puts.iter().map(|(key, value)| put(key, value.clone())).collect();
                 let (written, answer) = oneshot::channel();
                 let name = group.to_string().into();
-                self.queue.push(SlotId(slot), u64::from(slot), &name, operations, Written(written));
+                self.queue.push(SlotId(slot), u64::from(slot), &name, operations, urgency, Written(written));
                 self.writes.entry((slot, group)).or_default().push(Pushed { number, answer, answered: None, puts });
             }
             Step::Watch(slot) => {
@@ -210,6 +214,13 @@ impl World {
             Step::Steal(_) => {}
         }
         self.look();
+        assert_eq!(self.queue.is_urgent(), self.has_urgent(), "what is urgent waits, or what is not hurries");
+    }
+
+    /// Whether a group that has no transaction under way has something urgent.
+    fn has_urgent(&self) -> bool {
+        let lines = self.queue.lanes.values().flat_map(|lane| lane.groups.values());
+        lines.filter(|line| !line.busy).flat_map(|line| &line.writes).any(|write| write.urgency == Urgency::Urgent)
     }
 
     /// Notes who was answered.
@@ -261,7 +272,7 @@ proptest! {
         let mut world = World::new();
         steps.into_iter().for_each(|step| world.run(step));
         world.settle();
-        prop_assert_eq!((world.queue.bytes(), world.queue.writes, world.queue.ready.len()), (0, 0, 0));
+        prop_assert_eq!((world.queue.bytes(), world.queue.writes, world.queue.ready.iter().count()), (0, 0, 0));
         prop_assert!(world.queue.lanes.values().all(|lane| lane.groups.is_empty() && lane.undone.is_empty()));
         prop_assert!(world.watchers.is_empty(), "somebody was never told");
         for ((slot, _), writes) in std::mem::take(&mut world.writes) {
@@ -300,10 +311,10 @@ proptest! {
 fn a_transaction_takes_of_all_groups_in_turn_and_no_more_than_it_may_have() {
     let mut world = World::new();
     for n in 0..400 {
-        world.run(Step::Push { slot: 0, group: 0, key: n, count: 1 });
+        world.run(Step::Push { slot: 0, group: 0, key: n, count: 1, urgency: Urgency::Patient });
     }
     for slot in 1..LANES {
-        world.run(Step::Push { slot, group: 0, key: 0, count: 2 });
+        world.run(Step::Push { slot, group: 0, key: 0, count: 2, urgency: Urgency::Patient });
     }
     let flight = world.queue.take(&world.keys).unwrap();
     assert_eq!((flight.lanes.len(), flight.txn.operations.len()), (LANES as usize, MAX_TXN_OPERATIONS));
@@ -316,7 +327,7 @@ fn a_transaction_takes_of_all_groups_in_turn_and_no_more_than_it_may_have() {
 fn groups_of_a_slot_do_not_wait_for_each_other_unless_its_record_is_put_anew() {
     let mut world = World::new();
     let take = |world: &mut World, group: u32| {
-        world.run(Step::Push { slot: 0, group, key: 0, count: 1 });
+        world.run(Step::Push { slot: 0, group, key: 0, count: 1, urgency: Urgency::Patient });
         world.queue.take(&world.keys)
     };
     let one = take(&mut world, 0).unwrap();
@@ -338,7 +349,7 @@ fn bytes_bound_a_transaction_and_what_can_never_be_written_is_refused() {
     let mut push = |bytes: usize| {
         let (written, answer) = oneshot::channel();
         let operation = put("k", Bytes::from(vec![0; bytes]));
-        world.queue.push(SlotId(0), 0, &"g".into(), vec![operation], Written(written));
+        world.queue.push(SlotId(0), 0, &"g".into(), vec![operation], Urgency::Patient, Written(written));
         answer
     };
     assert_eq!(push(MAX_TXN_BYTES).try_recv().unwrap(), Err(NotWritten::TooLarge));

@@ -84,6 +84,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
         }],
     },
     Mutant {
+        name: "an assignment told before the store has it",
+        edits: &[Edit {
+            file: "groups/consumer/told.rs",
+            find: "*progress == Progress::UnrevokedPartitions\n                && *epoch == told.epoch\n                && member.subscription == told.subscription\n                && assigned",
+            replace: "(*progress != Progress::UnrevokedPartitions || *epoch == told.epoch)\n                && member.subscription == told.subscription\n                || assigned",
+        }],
+    },
+    Mutant {
         name: "a slot lost by its owner and served on",
         edits: &[
             Edit {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::groups::Ticket;
+use crate::groups::consumer::member::Progress;
 use crate::records::GroupKey;
 
 fn ask(kit: &mut Kit, request: ConsumerHeartbeat) -> Ticket {
@@ -102,19 +103,46 @@ fn nothing_is_told_before_it_is_stored_but_what_is_known() {
     // An assignment is confirmed, even if it is an old one.
     let again = ask(&mut kit, join("a"));
     assert!(kit.answer(again).is_none());
-    let joins = ask(&mut kit, join("c"));
-    let news = ask(&mut kit, alive("a", 2));
-    assert!(kit.answer(joins).is_none() && kit.answer(news).is_none());
-    // The same question again is not answered with what is not stored either.
-    let epoch = ask(&mut kit, owning("a", 2, &[(1, &[0, 1])]));
-    assert!(kit.answer(epoch).is_none());
     kit.store_all();
-    for ticket in [again, joins, news, epoch] {
+    assert!(kit.answer(again).is_some());
+    kit.away = true;
+    let joins = ask(&mut kit, join("c"));
+    assert!(kit.answer(joins).is_none());
+    // What it has had is stored, and to give some of it back nobody has to know.
+    let news = ask(&mut kit, alive("a", 2));
+    let told = kit.answer(news).unwrap().unwrap();
+    assert!(
+        matches!(told, GroupAnswer::ConsumerHeartbeat(answer) if answer.member_epoch == 2 && answer.assignment.is_some())
+    );
+    // That it has done so is to be stored, and so is what another gets of it.
+    let epoch = ask(&mut kit, owning("a", 2, &[(1, &[0, 1])]));
+    let gets = ask(&mut kit, alive("c", 3));
+    assert!(kit.answer(epoch).is_none() && kit.answer(gets).is_none());
+    kit.store_all();
+    for ticket in [joins, epoch, gets] {
         assert!(kit.answer(ticket).is_some());
     }
     kit.away = true;
     let leaves = ask(&mut kit, alive("c", -1));
     assert!(kit.answer(leaves).is_none());
+}
+
+#[test]
+fn what_is_not_stored_yet_is_not_asked_back_before_it_is() {
+    let mut kit = kit();
+    answer(&mut kit, join("a"));
+    answer(&mut kit, join("b"));
+    answer(&mut kit, alive("a", 1));
+    kit.away = true;
+    ask(&mut kit, owning("a", 1, &[(1, &[0, 1, 2])]));
+    let gets = ask(&mut kit, alive("b", 2));
+    ask(&mut kit, join("c"));
+    // It comes again before it has heard what it got, and is to give some of that back.
+    let news = ask(&mut kit, alive("b", 2));
+    assert_eq!(group(&kit).members["b"].current.progress, Progress::UnrevokedPartitions);
+    assert!(kit.answer(gets).is_none() && kit.answer(news).is_none());
+    kit.store_all();
+    assert!(kit.answer(gets).is_some() && kit.answer(news).is_some());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::super::harness::{SEEDS, Seeded, Store, settings, within};
-use crate::slots::{NotWritten, Owned, SlotUser};
+use crate::slots::{NotWritten, Owned, SlotUser, Urgency};
 use crate::store::{Changes, Commit, Entry, LeaseId, MetadataStore, Operation, Snapshot, StoreError, Txn};
 use crate::{Service, Settings};
 
@@ -81,7 +81,7 @@ pub(super) fn write(
     owned: &Owned,
     operations: Vec<Operation>,
 ) -> impl Future<Output = Result<(), NotWritten>> + Send + use<> {
-    owned.write(&"g".into(), operations)
+    owned.write(&"g".into(), operations, Urgency::Patient)
 }
 
 /// Notes what it is told, and refuses what must not happen.

@@ -31,6 +31,8 @@ pub(super) struct World {
     /// Answers to those who wait, as they come.
     mail: BTreeMap<Ticket, Outcome>,
     tickets: u64,
+    /// The number of the last write that is stored.
+    writes: u64,
     serial: u128,
     /// Never goes down.
     epoch: i32,
@@ -50,6 +52,8 @@ enum Fate {
     DiesHalfway,
     /// It dies when all is stored, before it answers.
     DiesSilent,
+    /// It dies before anything is stored, when it has answered what does not wait for that.
+    DiesTelling,
 }
 
 impl World {
@@ -67,6 +71,7 @@ impl World {
             clients: Vec::new(),
             mail: BTreeMap::new(),
             tickets: 0,
+            writes: 0,
             serial: 0,
             epoch: 0,
         };
@@ -242,6 +247,7 @@ impl World {
             4 => Fate::DiesAtOnce,
             5 => Fate::DiesHalfway,
             6 => Fate::DiesSilent,
+            7 | 8 => Fate::DiesTelling,
             _ => Fate::Fine,
         };
         if let Some(index) = self.any().filter(|index| !self.clients[*index].paused) {
@@ -271,6 +277,7 @@ impl World {
         let ticket = again.map_or(first, |request| self.send(request, Fate::Fine));
         match fate {
             Fate::Fine | Fate::Twice => Some(ticket),
+            Fate::DiesTelling => Some(ticket).filter(|ticket| self.mail.contains_key(ticket)),
             Fate::Lost | Fate::DiesAtOnce | Fate::DiesHalfway | Fate::DiesSilent => None,
         }
     }
@@ -282,14 +289,22 @@ impl World {
         let call = GroupCall { group: "g".to_owned(), client_id, client_host, request };
         match fate {
             Fate::Fine | Fate::Lost | Fate::Twice => self.step(Event::Call(ticket, Box::new(call))),
-            Fate::DiesAtOnce | Fate::DiesHalfway | Fate::DiesSilent => {
-                let answers = self.group.step(
+            Fate::DiesAtOnce | Fate::DiesHalfway | Fate::DiesSilent | Fate::DiesTelling => {
+                let mut answers = self.group.step(
                     Event::Call(ticket, Box::new(call)),
                     &context(self.now, &self.cluster, &self.settings, &self.entropy),
                 );
-                drop(answers);
+                let stored = self.writes;
+                answers.retain(|answer| match answer.gate {
+                    Gate::Open => fate == Fate::DiesTelling,
+                    Gate::Stored(write) => fate == Fate::DiesTelling && write <= stored,
+                    Gate::Settled => false,
+                });
                 self.store(fate);
                 self.reload();
+                // Others who waited have given up.
+                answers.retain(|answer| answer.ticket == ticket);
+                self.mail.extend(answers.into_iter().map(|answer| (answer.ticket, answer.result)));
             }
         }
         ticket
@@ -310,8 +325,9 @@ impl World {
 
     fn store(&mut self, fate: Fate) {
         let Some(writes) = self.group.take_writes() else { return };
+        self.writes = writes.number;
         let count = match fate {
-            Fate::DiesAtOnce => 0,
+            Fate::DiesAtOnce | Fate::DiesTelling => 0,
             Fate::DiesHalfway => self.random.below(writes.records.len() + 1),
             Fate::Fine | Fate::Lost | Fate::Twice | Fate::DiesSilent => writes.records.len(),
         };
@@ -328,6 +344,7 @@ impl World {
         let records = self.stored.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         let context = context(self.now, &self.cluster, &self.settings, &self.entropy);
         self.group = Group::load("g", records, &context).unwrap();
+        self.writes = 0;
         for client in self.clients.iter_mut().filter(|client| client.waiting().is_some()) {
             client.lost();
         }
