@@ -1,12 +1,13 @@
 //! `cargo xtask bench cold`: one consumer that reads history from the object store, beside a plain loop of ranged GETs from
 //! the same store, and what it does to somebody at the tail of another topic.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use xtask::cluster::{Options, S3, Services, Standalone};
 use xtask::sh;
 
@@ -32,6 +33,10 @@ const SEGMENT_MS: &str = "1000";
 /// How long it may take until all is in the object store.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How much later the answers of a store come that is not on this machine, in milliseconds: about what S3 takes to the
+/// first byte within its region.
+const AWAY_MS: u32 = 15;
+
 /// What is measured on.
 struct Store<'a> {
     label: &'a str,
@@ -44,34 +49,76 @@ pub(super) fn run(args: &Args) -> Result<()> {
     need_build_tools()?;
     sh::step("build");
     let build = || build(&args.profile);
-    sh::run(build().args(["--package", "tidemark-tests", "--bin", "bench-client"]))?;
+    sh::run(build().args(["--package", "tidemark-tests", "--bin", "bench-client", "--bin", "far-store"]))?;
     sh::run(build().args(["--package", "tidemark-segment", "--example", "get_loop"]))?;
     sh::run(build().arg("--bins").args(TIDEMARK_PACKAGES))?;
     let binaries = built(&args.profile);
     let dir = tempfile::Builder::new().prefix("tidemark-bench-").tempdir()?;
 
     let settings = [("TIDEMARK_SEGMENT_BYTES", SEGMENT_BYTES), ("TIDEMARK_SEGMENT_MS", SEGMENT_MS)];
-    let standalone = Standalone::start_with(&binaries.join("tidemark"), &dir.path().join("standalone"), &settings)?;
-    let objects = dir.path().join("standalone").join("data").join("objects");
+    let start = |name: &str, more: &[(&str, &str)]| {
+        let settings = [&settings[..], more].concat();
+        Standalone::start_with(&binaries.join("tidemark"), &dir.path().join(name), &settings)
+    };
+    let standalone = start("local", &[])?;
     let store = Store {
         label: "standalone, local directory",
         bootstrap: &standalone.bootstrap,
-        url: format!("file://{}", objects.display()),
+        url: format!("file://{}", standalone.data_dir().join("objects").display()),
         environment: Vec::new(),
     };
     measure(args, &binaries, &store)?;
     drop(standalone);
 
+    let s3 = S3::start(&dir.path().join("s3"))?;
+    let far = Far::start(&binaries, &s3)?;
+    let url = format!("s3://{}", S3::BUCKET);
+    let mut environment = s3.environment();
+    environment.retain(|(name, _)| *name != "AWS_ENDPOINT");
+    environment.push(("AWS_ENDPOINT", format!("http://{}", far.address)));
+    let mut more: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    more.push(("TIDEMARK_OBJECT_STORE", &url));
+    let standalone = start("far", &more)?;
+    let label = format!("standalone, S3 server {AWAY_MS} ms away");
+    let store =
+        Store { label: &label, bootstrap: &standalone.bootstrap, url: url.clone(), environment: environment.clone() };
+    measure(args, &binaries, &store)?;
+    drop((standalone, far, s3));
+
     let storage = format!("segment_bytes = {SEGMENT_BYTES}\nsegment_ms = {SEGMENT_MS}\n");
     let options = Options { brokers: 1, gateways: 1, storage, ..Options::default() };
     let services = Services::start(&binaries, &dir.path().join("services"), &options)?;
     let store = Store {
-        label: "four processes, S3 server",
+        label: "four processes, S3 server beside them",
         bootstrap: &services.bootstrap,
         url: format!("s3://{}", S3::BUCKET),
         environment: services.s3.environment(),
     };
     measure(args, &binaries, &store)
+}
+
+/// A server that answers later than the one behind it.
+struct Far {
+    address: String,
+    process: Child,
+}
+
+impl Far {
+    fn start(binaries: &Path, s3: &S3) -> Result<Self> {
+        let mut far = Command::new(binaries.join("far-store"));
+        far.args([&s3.address, &AWAY_MS.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = far.spawn()?;
+        let mut address = String::new();
+        BufReader::new(process.stdout.take().context("it has no output")?).read_line(&mut address)?;
+        Ok(Self { address: address.trim().to_owned(), process })
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        // Whether it had ended by itself does not matter any more.
+        let _ = self.process.kill().and_then(|()| self.process.wait());
+    }
 }
 
 fn measure(args: &Args, binaries: &Path, store: &Store<'_>) -> Result<()> {
