@@ -271,15 +271,25 @@ fn a_standalone_that_lost_its_metadata_has_all_that_its_log_has() {
     await_snapshot(&standalone.http);
     let load = Load::start(&standalone.bootstrap, "load", PARTITIONS);
     load.progress(2_000);
+    // Only the log has heard of this one, unless it takes longer than the two seconds after which there is a snapshot.
+    create_on(&admin_for(&standalone.bootstrap), "newest", 1, &[]).expect("the topic is created");
+    let newest: Vec<_> = (0..10).map(|n| Record::new(format!("newest {n}")).to(0)).collect();
+    produce(&before.producer, "newest", &newest);
     standalone.process.kill();
     let data = standalone.data_dir();
     remove(&data.join("metadata"));
     let told = rebuilt(&["--data-dir", &data.display().to_string()], &[]);
     assert!(told.contains("is there") && !told.contains("its log is lost"), "{told}");
+    let name = told.lines().filter_map(|line| line.trim().split_once(": 1 partitions").map(|(name, _)| name));
+    let name = name.last().unwrap_or_else(|| panic!("a topic has one partition: {told}")).to_owned();
+    assert!(name == "newest" || name.starts_with("recovered-"), "{told}");
     standalone.restart().unwrap_or_else(|error| panic!("{error:#}"));
     load.progress(1_000);
     load.verify(&standalone.bootstrap);
     check(&before, &standalone.bootstrap);
+    let all = read_topic_with(&consumer_for(&standalone.bootstrap, &[]), &name, 1);
+    let values: Vec<&str> = all[0].iter().map(|record| record.value.as_str()).collect();
+    assert_eq!(values, newest.iter().map(|record| record.value.as_str()).collect::<Vec<_>>());
 }
 
 /// Settings of the services under which all is in the bucket within a second.

@@ -5,7 +5,8 @@
 //! comes of it is a state in which everything is tiered; as a checkpoint of a new epoch a log begins on it that is empty. What
 //! was only in the lost log is lost.
 //!
-//! Of a journal whose log is still there nothing is changed: its checkpoint and its log are what a start needs.
+//! Of a journal whose log is still there nothing is changed: its checkpoint and its log are what a start needs. The log is read
+//! for what it tells of partitions that are newer than all else.
 
 mod chain;
 mod wal;
@@ -23,7 +24,7 @@ use crate::start::restore::newest_state;
 use crate::state::{PartitionState, State};
 use crate::store::Store;
 
-pub use wal::{SurvivingLog, Survivor, surviving};
+pub use wal::{SurvivingLog, Survivor, Told, surviving};
 
 /// Why a journal cannot be made again. Nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -157,6 +158,25 @@ impl Objects {
 }
 
 impl Found {
+    /// Takes in what the journal's log tells, which is still there.
+    pub fn add(&mut self, told: &Told) {
+        for (partition, created) in &told.created {
+            if self.partitions.iter().all(|found| found.partition != *partition) {
+                self.partitions.push(FoundPartition {
+                    partition: *partition,
+                    log_start: 0,
+                    end: 0,
+                    known_end: 0,
+                    leader_epoch: created.leader_epoch,
+                    revision: Some(created.revision),
+                });
+            }
+        }
+        self.partitions.sort_unstable_by_key(|found| found.partition);
+        self.producer_id = self.producer_id.max(told.producer_id);
+        self.revision = self.revision.max(told.revision);
+    }
+
     /// Writes what a new log begins on, as a checkpoint of `epoch`, which has to be above [`epoch`](Self::epoch). The journal
     /// is then opened in a higher one. Where the old log is still there, and where there is nothing, nothing is written.
     pub async fn write(&self, bucket: &Bucket, cluster: &str, epoch: u32) -> Result<(), RebuildError> {

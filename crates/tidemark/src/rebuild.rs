@@ -111,10 +111,11 @@ async fn look(request: &Request) -> anyhow::Result<Inventory> {
     let saved = snapshot.as_ref().map(|(_, snapshot)| Saved::read(snapshot)).transpose();
     let saved = saved.map_err(|why| anyhow::anyhow!("the snapshot of the metadata: {why}"))?.unwrap_or_default();
 
-    let mut logs = BTreeMap::new();
+    let (mut logs, mut told) = (BTreeMap::new(), BTreeMap::new());
     for dir in &request.wal_dirs {
         let Some(Survivor { name, logs: there }) = surviving(dir)? else { continue };
-        for SurvivingLog { journal, incarnation } in there {
+        for SurvivingLog { journal, incarnation, told: of_log } in there {
+            told.insert(journal, of_log);
             logs.insert(journal, Log::On { node: name.clone(), incarnation });
         }
     }
@@ -132,7 +133,11 @@ async fn look(request: &Request) -> anyhow::Result<Inventory> {
         saved.journals.keys().chain(logs.keys()).copied().chain(objects.journals()).collect();
     let mut found = Vec::new();
     for id in ids {
-        found.push(objects.find(&bucket, &cluster, id, !logs.contains_key(&id)).await?);
+        let mut of_journal = objects.find(&bucket, &cluster, id, !logs.contains_key(&id)).await?;
+        if let Some(told) = told.get(&id) {
+            of_journal.add(told);
+        }
+        found.push(of_journal);
     }
     let plan = Plan::of(&saved, &journals(&found, &logs));
     Ok(Inventory { bucket, holder, cluster, snapshot, damaged, saved, logs, found, plan })

@@ -305,6 +305,29 @@ async fn a_log_that_was_lost_without_a_rebuild_is_not_taken_for_one_that_begins(
     assert!(matches!(started, Err(StartError::Recovery(_) | StartError::Gap { .. })), "{started:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn partitions_that_only_the_log_has_are_told_by_it() {
+    let mut world = world();
+    world.config.segment_ms = 3_600_000;
+    let service = world.start().await.unwrap();
+    append(&service, at(0, 0), plain(10)).await.unwrap();
+    append(&service, at(1, 0), of_producer(0, 10)).await.unwrap();
+    world.crash(service).await;
+    let mut found = found(&world).await;
+    assert_eq!(found.partitions, []);
+    let mut told = Told::default();
+    for path in world.disk.paths().into_iter().filter(|path| path.extension().is_some_and(|e| e == "wal")) {
+        told.read(&world.disk.bytes(&path).into());
+    }
+    found.add(&told);
+    let (one, other) = (of(&found, at(0, 0)), of(&found, at(1, 0)));
+    assert!(one.revision.is_some() && one.leader_epoch > 0 && other.leader_epoch > 0, "{found:?}");
+    assert_eq!(found.producer_id, Some(9));
+    let again = found.partitions.clone();
+    found.add(&told);
+    assert_eq!(found.partitions, again, "each is there once");
+}
+
 #[test]
 fn the_identity_file_tells_which_logs_are_there() {
     let dir = tempfile::tempdir().unwrap();
@@ -323,7 +346,8 @@ fn the_identity_file_tells_which_logs_are_there() {
         std::fs::create_dir_all(dir.path().join("wal").join(format!("00000000000000{there}"))).unwrap();
     }
     let logs = [(1, 0xaa), (3, 0xc1)];
-    let logs = logs.map(|(id, incarnation)| SurvivingLog { journal: JournalId(id), incarnation });
+    let logs =
+        logs.map(|(id, incarnation)| SurvivingLog { journal: JournalId(id), incarnation, told: Told::default() });
     assert_eq!(surviving(dir.path()).unwrap(), Some(Survivor { name: name.into(), logs: logs.to_vec() }));
     std::fs::write(dir.path().join("node"), "format = 9\n").unwrap();
     assert!(matches!(surviving(dir.path()), Err(StartError::NewerFormat { .. })));
