@@ -55,7 +55,8 @@ fn segments(dir: &Path) -> usize {
 /// `cargo xtask chaos crash` asks for more rounds.
 #[test]
 fn killed_under_load_at_any_moment_it_has_what_it_acknowledged() {
-    let rounds = std::env::var("TIDEMARK_CRASH_ROUNDS").map_or(4, |rounds| rounds.parse().expect("a number of rounds"));
+    let rounds =
+        std::env::var("TIDEMARK_TEST_CRASH_ROUNDS").map_or(4, |rounds| rounds.parse().expect("a number of rounds"));
     let binary = binaries().expect("tidemark builds").join("tidemark");
     let (dir, _guard) = directory("crash-rounds").expect("a directory can be made");
     let mut standalone = Standalone::start_with(&binary, &dir, TIER_SOON).unwrap_or_else(|error| panic!("{error:#}"));

@@ -101,7 +101,7 @@ pub(crate) fn on_services(binaries: &Path, time: Duration) -> Result<()> {
 fn run_crash(args: &Crash) -> Result<()> {
     need_build_tools()?;
     let mut test = sh::cargo();
-    test.env("TIDEMARK_CRASH_ROUNDS", args.rounds.to_string());
+    test.env("TIDEMARK_TEST_CRASH_ROUNDS", args.rounds.to_string());
     let name = "killed_under_load_at_any_moment_it_has_what_it_acknowledged";
     sh::run(test.args(["test", "--package", "tidemark-tests", "--test", "crash", "--", "--exact", "--nocapture", name]))
 }
