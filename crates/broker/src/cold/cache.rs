@@ -44,6 +44,9 @@ impl Blocks {
             .with_name("cold")
             .with_policy(HybridCachePolicy::WriteOnInsertion)
             .memory(config.cache_memory_bytes)
+            // Of several shards each would hold a few blocks, and one by chance more than its share of what was read ahead:
+            // half of that was evicted before it was read, and read from the object store twice.
+            .with_shards(1)
             .with_weighter(|key: &String, block: &Bytes| key.len() + block.len());
         let failed = |reason: String| StartError::Cache { dir: config.cache_dir.clone(), reason };
         let storage = memory.storage();
