@@ -46,11 +46,12 @@ pub(crate) const UNANSWERED_PARKED: InFlight =
 pub(crate) const MAX_GROUP_ANSWER: usize = 64 * MIB;
 
 /// HTTP/2 windows and frames, as measured: with windows of 1 to 4 MiB and frames of 64 KiB to 1 MiB a hop moves
-/// 2 GB/s; much larger ones are slower.
+/// 2 GB/s; much larger ones are slower. The largest batch of a topic with Kafka's own `max.message.bytes` fits a frame, so
+/// that it is not put together from several.
 pub(crate) const STREAM_WINDOW: u32 = 4 * MIB as u32;
 /// Above a stream's, so that one reader that is slow does not stop the connection's other streams.
 pub(crate) const CONNECTION_WINDOW: u32 = 16 * MIB as u32;
-pub(crate) const FRAME: u32 = 256 * KIB as u32;
+pub(crate) const FRAME: u32 = (MIB + 64 * KIB) as u32;
 
 /// Every long-polling fetch that a gateway has with a broker is a stream of one connection. The protocol's default of
 /// the library, 200, would make consumers wait for each other.

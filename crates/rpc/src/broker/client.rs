@@ -1,40 +1,47 @@
 //! A broker on another node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::{self, BoxFuture, FutureExt as _};
-use prost::Message as _;
+use prost::Message;
 use tidemark_model::broker::{
     FetchRequest, Fetched, PartitionEpochQuery, PartitionOffsetQuery, PartitionRecordDeletion, ProduceRequest,
 };
 use tidemark_model::storage::{Appended, EpochEnd, FoundOffset};
 use tidemark_model::{Broker, BrokerError, Entropy};
+use tonic::Status;
 use tonic::metadata::MetadataMap;
-use tonic::transport::Endpoint;
-use tonic::{Response, Status, Streaming};
+use tonic::transport::{Channel, Endpoint};
 
 use crate::convert::{all, answers, spread};
-use crate::limits::{HOP_MARGIN, MAX_FETCH, MAX_MESSAGE, READ_DEADLINE};
+use crate::limits::{HOP_MARGIN, MAX_FETCH, READ_DEADLINE};
 use crate::ordered::{Identity, Lane, Link, Outgoing, answer};
 use crate::proto as wire;
-use crate::proto::broker_client::BrokerClient;
-use crate::scatter::call;
+use crate::scatter::{Incoming, call};
+use crate::status::Failure;
 use crate::trace;
-use crate::transport::{AddressError, Traced, connect, connection, endpoint, traced, unary};
+use crate::transport::{AddressError, connect, connection, endpoint};
 
 #[derive(Debug)]
 pub(crate) struct RemoteBroker {
     produce: Link<ProduceLane>,
-    reads: BrokerClient<Traced>,
+    reads: Channel,
 }
 
 impl RemoteBroker {
     pub(crate) fn new(address: &str, entropy: Arc<dyn Entropy>) -> Result<Self, AddressError> {
         let produce = Link::new(ProduceLane { endpoint: endpoint(address)? }, entropy);
-        let reads = BrokerClient::new(traced(connection(address)?));
-        let reads = reads.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
-        Ok(Self { produce, reads })
+        Ok(Self { produce, reads: connection(address)? })
+    }
+
+    async fn ask<M, A>(&self, method: &'static str, question: M, deadline: Duration) -> Result<A, Failure>
+    where
+        M: Message + Unpin + 'static,
+        A: Message + Default + 'static,
+    {
+        call::unary(self.reads.clone(), method, question, deadline).await
     }
 }
 
@@ -58,44 +65,37 @@ impl Broker for RemoteBroker {
     async fn fetch(&self, mut request: FetchRequest) -> Vec<Result<Fetched, BrokerError>> {
         request.max_bytes = request.max_bytes.min(MAX_FETCH);
         let (partitions, deadline) = (request.partitions.len(), request.max_wait + HOP_MARGIN);
-        let mut client = self.reads.clone();
-        let fetch = |request| async move {
-            let mut messages = client.fetch(request).await?.into_inner();
-            let mut results = Vec::with_capacity(partitions);
-            while let Some(wire::FetchResponse { results: more }) = messages.message().await? {
-                results.extend(more);
-                if results.len() > partitions {
-                    break;
-                }
-            }
-            Ok(Response::new(results))
-        };
-        let results = unary(deadline, request.into(), fetch).await;
-        spread(partitions, results.and_then(|results| Ok(answers(partitions, results)?)))
+        let request = wire::FetchRequest::from(request);
+        let messages = call::answers(self.reads.clone(), "/tidemark.v1.Broker/Fetch", request, deadline).await;
+        let results = messages.and_then(|messages| {
+            let results = messages.into_iter().flat_map(|wire::FetchResponse { results }| results);
+            Ok(answers(partitions, results.collect())?)
+        });
+        spread(partitions, results)
     }
 
     async fn list_offsets(&self, queries: Vec<PartitionOffsetQuery>) -> Vec<Result<FoundOffset, BrokerError>> {
         let count = queries.len();
-        let mut client = self.reads.clone();
         let request = wire::BrokerListOffsetsRequest { queries: all(queries) };
-        let response = unary(READ_DEADLINE, request, |request| async move { client.list_offsets(request).await }).await;
+        let response: Result<wire::BrokerListOffsetsResponse, _> =
+            self.ask("/tidemark.v1.Broker/ListOffsets", request, READ_DEADLINE).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 
     async fn epoch_ends(&self, queries: Vec<PartitionEpochQuery>) -> Vec<Result<EpochEnd, BrokerError>> {
         let count = queries.len();
-        let mut client = self.reads.clone();
         let request = wire::BrokerEpochEndsRequest { queries: all(queries) };
-        let response = unary(READ_DEADLINE, request, |request| async move { client.epoch_ends(request).await }).await;
+        let response: Result<wire::BrokerEpochEndsResponse, _> =
+            self.ask("/tidemark.v1.Broker/EpochEnds", request, READ_DEADLINE).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 
     async fn delete_records(&self, deletions: Vec<PartitionRecordDeletion>) -> Vec<Result<i64, BrokerError>> {
         let count = deletions.len();
         let deadline = deletions.iter().map(|deletion| deletion.timeout).max().unwrap_or_default() + HOP_MARGIN;
-        let mut client = self.reads.clone();
         let request = wire::BrokerDeleteRecordsRequest { deletions: all(deletions) };
-        let response = unary(deadline, request, |request| async move { client.delete_records(request).await }).await;
+        let response: Result<wire::BrokerDeleteRecordsResponse, _> =
+            self.ask("/tidemark.v1.Broker/DeleteRecords", request, deadline).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 }
@@ -125,7 +125,7 @@ impl Lane for ProduceLane {
         &self,
         requests: Outgoing<Self>,
         identity: Identity,
-    ) -> Result<Streaming<wire::ProduceResponses>, Status> {
+    ) -> Result<Incoming<wire::ProduceResponses>, Status> {
         let mut metadata = MetadataMap::new();
         identity.write(&mut metadata);
         call::stream(connect(&self.endpoint).await?, "/tidemark.v1.Broker/Produce", requests, metadata).await

@@ -10,16 +10,17 @@ use tidemark_model::Broker;
 use tidemark_model::broker::{FetchRequest, ProduceRequest};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
-use tonic::{Status, Streaming};
 use tracing::Instrument as _;
 
 use crate::convert::{Malformed, all, each};
 use crate::limits::COALESCED_BYTES;
 use crate::ordered::{Fence, Identity, Service, serve};
 use crate::proto as wire;
+use crate::scatter::Incoming;
 use crate::scatter::answer::{self, Methods, several, streaming, unary};
 use crate::trace;
 use crate::transport::{self, ServeError};
@@ -60,7 +61,7 @@ impl Server {
     fn produce(
         &self,
         metadata: &MetadataMap,
-        requests: Streaming<wire::ProduceRequests>,
+        requests: Incoming<wire::ProduceRequests>,
     ) -> Result<BoxStream<'static, Result<wire::ProduceResponses, Status>>, Status> {
         let ticket = self.fence.admit(Identity::read(metadata)?)?;
         let service = Producing { broker: Arc::clone(&self.broker) };

@@ -8,15 +8,15 @@ use futures::future::{self, BoxFuture, FutureExt as _};
 use prost::Message as _;
 use tidemark_model::group::{GroupAnswer, GroupCall, GroupRequest, ListedGroup};
 use tidemark_model::{Entropy, GroupCoordinator, GroupError};
+use tonic::Status;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Endpoint;
-use tonic::{Status, Streaming};
 
 use crate::limits::{GROUP_DEADLINE, HOP_MARGIN, MAX_MESSAGE, READ_DEADLINE, REBALANCE_DEADLINE};
 use crate::ordered::{Identity, Lane, Link, Outgoing, answer};
 use crate::proto as wire;
 use crate::proto::group_coordinator_client::GroupCoordinatorClient;
-use crate::scatter::call;
+use crate::scatter::{Incoming, call};
 use crate::status::Failure;
 use crate::trace;
 use crate::transport::{AddressError, Traced, connect, connection, endpoint, traced, unary};
@@ -103,7 +103,7 @@ impl Lane for CallLane {
         answers.answers.into_iter().map(|answer| (answer.sequence, answer))
     }
 
-    async fn open(&self, calls: Outgoing<Self>, identity: Identity) -> Result<Streaming<wire::GroupAnswers>, Status> {
+    async fn open(&self, calls: Outgoing<Self>, identity: Identity) -> Result<Incoming<wire::GroupAnswers>, Status> {
         let mut metadata = MetadataMap::new();
         identity.write(&mut metadata);
         call::stream(connect(&self.endpoint).await?, "/tidemark.v1.GroupCoordinator/Call", calls, metadata).await

@@ -9,15 +9,16 @@ use prost::Message as _;
 use tidemark_model::group::GroupCall;
 use tidemark_model::{GroupCoordinator, GroupError};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
-use tonic::{Status, Streaming};
 use tracing::Instrument as _;
 
 use crate::convert::Malformed;
 use crate::limits::{InFlight, MAX_GROUP_ANSWER, UNANSWERED_PARKED};
 use crate::ordered::{Fence, Identity, Service, serve};
 use crate::proto as wire;
+use crate::scatter::Incoming;
 use crate::scatter::answer::{self, Methods, streaming, unary};
 use crate::trace;
 
@@ -49,7 +50,7 @@ impl Server {
     fn calls(
         &self,
         metadata: &MetadataMap,
-        calls: Streaming<wire::GroupCalls>,
+        calls: Incoming<wire::GroupCalls>,
     ) -> Result<BoxStream<'static, Result<wire::GroupAnswers, Status>>, Status> {
         let ticket = self.fence.admit(Identity::read(metadata)?)?;
         let service = Calling { groups: Arc::clone(&self.groups) };

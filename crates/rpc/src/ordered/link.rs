@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures::Stream;
+use prost::Message;
 use tidemark_model::Entropy;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 use super::fence::Identity;
 use crate::limits::{COALESCED_BYTES, COALESCED_ITEMS, IN_FLIGHT, MAX_REQUEST, PARKED, REST_FIRST, REST_LIMIT};
+use crate::scatter::Incoming;
 use crate::status::Failure;
 
 /// What travels on a stream, and how it is opened.
@@ -23,7 +25,7 @@ pub(crate) trait Lane: Send + Sync + 'static {
     /// A message of several requests.
     type Requests: Send + 'static;
     /// A message of several answers.
-    type Answers: Send + 'static;
+    type Answers: Message + Default + 'static;
 
     /// Whether the peer answers when others have come too, which may take minutes. Such requests have bounds of their
     /// own, so that what is answered at once does not wait for them.
@@ -36,7 +38,7 @@ pub(crate) trait Lane: Send + Sync + 'static {
         &self,
         requests: Outgoing<Self>,
         identity: Identity,
-    ) -> impl Future<Output = Result<Streaming<Self::Answers>, Status>> + Send
+    ) -> impl Future<Output = Result<Incoming<Self::Answers>, Status>> + Send
     where
         Self: Sized;
 }

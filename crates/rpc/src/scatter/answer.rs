@@ -10,14 +10,13 @@ use futures::{Stream, stream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
 use prost::Message;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
-use tonic::{Status, Streaming};
-use tonic_prost::ProstDecoder;
 
 use super::body::Messages;
-use crate::limits::MAX_MESSAGE;
+use super::incoming::Incoming;
 
 /// The methods of a service.
 pub(crate) trait Methods: Send + Sync + 'static {
@@ -79,7 +78,7 @@ where
     A: Message + Unpin + 'static,
     F: Future<Output = Result<Vec<A>, Status>>,
 {
-    let mut questions = messages(request.into_body());
+    let mut questions = Incoming::<Q>::request(request.into_body());
     let question = match questions.message().await {
         Ok(Some(question)) => question,
         Ok(None) => return Status::invalid_argument("the call has no message").into_http(),
@@ -94,7 +93,7 @@ where
 /// Answers a stream of messages by another.
 pub(crate) fn streaming<Q, A, S>(
     request: Request<Body>,
-    answer: impl FnOnce(&MetadataMap, Streaming<Q>) -> Result<S, Status>,
+    answer: impl FnOnce(&MetadataMap, Incoming<Q>) -> Result<S, Status>,
 ) -> Response<Body>
 where
     Q: Message + Default + 'static,
@@ -102,7 +101,7 @@ where
     S: Stream<Item = Result<A, Status>> + Send + Unpin + 'static,
 {
     let (parts, body) = request.into_parts();
-    match answer(&MetadataMap::from_headers(parts.headers), messages(body)) {
+    match answer(&MetadataMap::from_headers(parts.headers), Incoming::request(body)) {
         Ok(answers) => respond(answers),
         Err(status) => status.into_http(),
     }
@@ -110,10 +109,6 @@ where
 
 pub(crate) fn unknown(method: &str) -> Response<Body> {
     Status::unimplemented(format!("there is no method {method}")).into_http()
-}
-
-fn messages<Q: Message + Default + 'static>(body: Body) -> Streaming<Q> {
-    Streaming::new_request(ProstDecoder::default(), body, None, Some(MAX_MESSAGE))
 }
 
 fn respond<A, S>(answers: S) -> Response<Body>

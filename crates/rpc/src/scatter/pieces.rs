@@ -7,14 +7,12 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 use tonic::Status;
 
+use super::PREFIX;
 use crate::limits::MAX_MESSAGE;
 
 /// From here on a payload is not copied: what comes below is cheaper to copy than to keep apart, since each piece is a
 /// frame of its own.
 const APART: usize = 8 * 1024;
-
-/// The bytes before each message: a flag and the length.
-const PREFIX: usize = 5;
 
 /// A message with what stands before it, in as many pieces as it has large payloads and what is between.
 pub(super) fn encode(message: &impl Message) -> Result<VecDeque<Bytes>, Status> {

@@ -4,44 +4,50 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::{self, BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
-use prost::Message as _;
+use prost::Message;
 use tidemark_model::storage::{
     AppendRequest, Appended, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, RecordDeletion,
     TailCommand, TailEvent,
 };
 use tidemark_model::{Entropy, Storage, StorageError};
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::metadata::MetadataMap;
-use tonic::transport::Endpoint;
-use tonic::{Request, Status, Streaming};
+use tonic::transport::{Channel, Endpoint};
 
 use crate::coalesce::coalesce;
 use crate::convert::{all, answers, each, spread};
-use crate::limits::{HOP_MARGIN, MAX_FETCH, MAX_MESSAGE, READ_DEADLINE};
+use crate::limits::{HOP_MARGIN, MAX_FETCH, READ_DEADLINE};
 use crate::ordered::{Identity, Lane, Link, Outgoing, answer};
 use crate::proto as wire;
-use crate::proto::storage_client::StorageClient;
-use crate::scatter::call;
+use crate::scatter::{Incoming, call};
 use crate::status::Failure;
 use crate::trace;
-use crate::transport::{AddressError, Traced, connect, connection, endpoint, traced, unary};
+use crate::transport::{AddressError, connect, connection, endpoint};
 
 #[derive(Debug)]
 pub(crate) struct RemoteStorage {
     append: Link<AppendLane>,
-    reads: StorageClient<Traced>,
+    reads: Channel,
 }
 
 impl RemoteStorage {
     pub(crate) fn new(address: &str, entropy: Arc<dyn Entropy>) -> Result<Self, AddressError> {
         let append = Link::new(AppendLane { endpoint: endpoint(address)? }, entropy);
-        let reads = StorageClient::new(traced(connection(address)?));
-        let reads = reads.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
-        Ok(Self { append, reads })
+        Ok(Self { append, reads: connection(address)? })
+    }
+
+    async fn ask<M, A>(&self, method: &'static str, question: M, deadline: Duration) -> Result<A, Failure>
+    where
+        M: Message + Unpin + 'static,
+        A: Message + Default + 'static,
+    {
+        call::unary(self.reads.clone(), method, question, deadline).await
     }
 }
 
@@ -64,34 +70,33 @@ impl Storage for RemoteStorage {
 
     async fn read(&self, mut request: ReadRequest) -> Result<Read, StorageError> {
         request.max_bytes = request.max_bytes.min(MAX_FETCH);
-        let mut client = self.reads.clone();
-        let response =
-            unary(READ_DEADLINE, request.into(), |request| async move { client.read(request).await }).await?;
+        let request = wire::ReadRequest::from(request);
+        let response: wire::ReadResponse = self.ask("/tidemark.v1.Storage/Read", request, READ_DEADLINE).await?;
         Result::try_from(response).map_err(Failure::from)?
     }
 
     async fn list_offsets(&self, queries: Vec<OffsetQuery>) -> Vec<Result<FoundOffset, StorageError>> {
         let count = queries.len();
-        let mut client = self.reads.clone();
         let request = wire::StorageListOffsetsRequest { queries: all(queries) };
-        let response = unary(READ_DEADLINE, request, |request| async move { client.list_offsets(request).await }).await;
+        let response: Result<wire::StorageListOffsetsResponse, _> =
+            self.ask("/tidemark.v1.Storage/ListOffsets", request, READ_DEADLINE).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 
     async fn epoch_ends(&self, queries: Vec<EpochQuery>) -> Vec<Result<EpochEnd, StorageError>> {
         let count = queries.len();
-        let mut client = self.reads.clone();
         let request = wire::StorageEpochEndsRequest { queries: all(queries) };
-        let response = unary(READ_DEADLINE, request, |request| async move { client.epoch_ends(request).await }).await;
+        let response: Result<wire::StorageEpochEndsResponse, _> =
+            self.ask("/tidemark.v1.Storage/EpochEnds", request, READ_DEADLINE).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 
     async fn delete_records(&self, deletions: Vec<RecordDeletion>) -> Vec<Result<i64, StorageError>> {
         let count = deletions.len();
         let deadline = deletions.iter().map(|deletion| deletion.timeout).max().unwrap_or_default() + HOP_MARGIN;
-        let mut client = self.reads.clone();
         let request = wire::StorageDeleteRecordsRequest { deletions: all(deletions) };
-        let response = unary(deadline, request, |request| async move { client.delete_records(request).await }).await;
+        let response: Result<wire::StorageDeleteRecordsResponse, _> =
+            self.ask("/tidemark.v1.Storage/DeleteRecords", request, deadline).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 
@@ -101,7 +106,7 @@ impl Storage for RemoteStorage {
         let ending = dropped.clone().drop_guard();
         let messages = coalesce(commands.map(wire::TailCommand::from)).map(|commands| wire::TailCommands { commands });
         let messages = Commands(messages.take_until(dropped.cancelled_owned()).boxed());
-        let tailing = Tailing::Opening { client: self.reads.clone(), messages };
+        let tailing = Tailing::Opening { channel: self.reads.clone(), messages };
         stream::unfold((tailing, ending), |(mut tailing, ending)| async move {
             let event = tailing.next().await?;
             if event.is_err() {
@@ -115,8 +120,8 @@ impl Storage for RemoteStorage {
 
 /// A tail stream's life. Nothing is read ahead of whoever polls it: HTTP/2's window holds the peer back.
 enum Tailing {
-    Opening { client: StorageClient<Traced>, messages: Commands },
-    Open { events: Streaming<wire::TailEvents>, ready: VecDeque<Result<TailEvent, StorageError>> },
+    Opening { channel: Channel, messages: Commands },
+    Open { events: Incoming<wire::TailEvents>, ready: VecDeque<Result<TailEvent, StorageError>> },
     Ended,
 }
 
@@ -148,8 +153,8 @@ impl Tailing {
     }
 
     async fn open(&mut self) -> Result<(), Failure> {
-        let Self::Opening { mut client, messages } = std::mem::replace(self, Self::Ended) else { return Ok(()) };
-        let events = client.tail(Request::new(messages)).await?.into_inner();
+        let Self::Opening { channel, messages } = std::mem::replace(self, Self::Ended) else { return Ok(()) };
+        let events = call::traced_stream(channel, "/tidemark.v1.Storage/Tail", messages).await?;
         *self = Self::Open { events, ready: VecDeque::new() };
         Ok(())
     }
@@ -192,7 +197,7 @@ impl Lane for AppendLane {
         &self,
         requests: Outgoing<Self>,
         identity: Identity,
-    ) -> Result<Streaming<wire::AppendResponses>, Status> {
+    ) -> Result<Incoming<wire::AppendResponses>, Status> {
         let mut metadata = MetadataMap::new();
         identity.write(&mut metadata);
         call::stream(connect(&self.endpoint).await?, "/tidemark.v1.Storage/Append", requests, metadata).await

@@ -9,16 +9,17 @@ use tidemark_model::Storage;
 use tidemark_model::storage::{AppendRequest, ReadRequest, TailCommand};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
 use tonic::service::Routes;
-use tonic::{Status, Streaming};
 use tracing::Instrument as _;
 
 use crate::coalesce::coalesce;
 use crate::convert::{Malformed, all, each};
 use crate::ordered::{Fence, Identity, Service, serve};
 use crate::proto as wire;
+use crate::scatter::Incoming;
 use crate::scatter::answer::{self, Methods, streaming, unary};
 use crate::trace;
 use crate::transport::{self, ServeError};
@@ -60,7 +61,7 @@ impl Server {
     fn append(
         &self,
         metadata: &MetadataMap,
-        requests: Streaming<wire::AppendRequests>,
+        requests: Incoming<wire::AppendRequests>,
     ) -> Result<BoxStream<'static, Result<wire::AppendResponses, Status>>, Status> {
         let ticket = self.fence.admit(Identity::read(metadata)?)?;
         let service = Appending { storage: Arc::clone(&self.storage) };
@@ -95,7 +96,7 @@ impl Server {
         Ok(wire::StorageDeleteRecordsResponse { results: all(results) })
     }
 
-    fn tail(&self, messages: Streaming<wire::TailCommands>) -> BoxStream<'static, Result<wire::TailEvents, Status>> {
+    fn tail(&self, messages: Incoming<wire::TailCommands>) -> BoxStream<'static, Result<wire::TailEvents, Status>> {
         let broken = Arc::new(OnceLock::new());
         let commands = commands(messages, Arc::clone(&broken));
         let events = self.storage.tail(commands.take_until(self.shutdown.clone().cancelled_owned()).boxed());
@@ -107,7 +108,7 @@ impl Server {
 }
 
 /// The commands up to the first that makes no sense, which is put in `broken`.
-fn commands(messages: Streaming<wire::TailCommands>, broken: Arc<OnceLock<Status>>) -> BoxStream<'static, TailCommand> {
+fn commands(messages: Incoming<wire::TailCommands>, broken: Arc<OnceLock<Status>>) -> BoxStream<'static, TailCommand> {
     stream::unfold((messages, broken), |(mut messages, broken)| async move {
         let commands = match messages.message().await {
             Ok(Some(wire::TailCommands { commands })) => each(commands).map_err(Status::from),
