@@ -80,6 +80,10 @@ pub trait DiskFile: Debug + Send + Sync {
         read
     }
 
+    /// Reads `len` bytes at `position`, or as many as there are before the end of the file. Many are read past the disk's
+    /// cache where that can be: who reads a log reads on.
+    fn read_long(&self, position: u64, len: usize) -> io::Result<Bytes>;
+
     /// Reads the first `len` bytes, or as many as there are, which nobody will read again soon, to memory of the pool where
     /// that helps.
     fn read_once(&self, len: usize, pool: &Arc<Pool>) -> io::Result<Bytes>;

@@ -31,6 +31,9 @@ struct RealFile {
 /// What direct I/O asks of memory, lengths and positions, on every file system and disk that we know.
 const DIRECT_ALIGNMENT: usize = 4096;
 
+/// Reads of less go through the page cache, which then reads ahead.
+const LEAST_DIRECT_READ: usize = 64 * 1024;
+
 /// `flock` goes with the file, and so with the process.
 #[derive(Debug)]
 struct RealLock {
@@ -194,6 +197,18 @@ impl DiskFile for RealFile {
         Ok(rustix::io::pread(&self.cached, spare_capacity(bytes), position)?)
     }
 
+    fn read_long(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        if let Some(direct) = self.direct.as_ref().filter(|_| len >= LEAST_DIRECT_READ) {
+            match read_blocks(direct, position, len) {
+                Ok(bytes) if bytes.len() == len => return Ok(bytes),
+                // It stopped short, as at the end of the file, or the disk asks for more than we know of.
+                Ok(_) | Err(rustix::io::Errno::INVAL) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(read_up_to(self, position, len)?.into())
+    }
+
     fn read_once(&self, len: usize, pool: &Arc<Pool>) -> io::Result<Bytes> {
         if let Some(direct) = self.direct.as_ref().filter(|_| len.is_multiple_of(DIRECT_ALIGNMENT)) {
             let mut memory = pool.take(len + DIRECT_ALIGNMENT);
@@ -235,6 +250,38 @@ fn read_direct(file: &File, buffer: &mut [u8]) -> rustix::io::Result<usize> {
     Ok(read)
 }
 
+/// Reads the blocks that hold `len` bytes at `position`, and returns these, or fewer where a read stopped short. The memory
+/// is not zeroed first, which would cost as much as the read.
+#[expect(
+    unsafe_code,
+    reason = "memory that is not initialised can only be read to, from somewhere within it, like this"
+)]
+fn read_blocks(file: &File, position: u64, len: usize) -> rustix::io::Result<Bytes> {
+    let first = position / DIRECT_ALIGNMENT as u64 * DIRECT_ALIGNMENT as u64;
+    let before = (position - first) as usize;
+    let blocks = (before + len).next_multiple_of(DIRECT_ALIGNMENT);
+    let mut memory: Vec<u8> = Vec::with_capacity(blocks + DIRECT_ALIGNMENT);
+    let begin = memory.as_ptr().align_offset(DIRECT_ALIGNMENT).min(DIRECT_ALIGNMENT);
+    memory.resize(begin, 0);
+    let mut read = 0;
+    while read < before + len && read.is_multiple_of(DIRECT_ALIGNMENT) {
+        let target = &mut memory.spare_capacity_mut()[..blocks - read];
+        match rustix::io::pread(file, target, first + read as u64) {
+            Ok(([], _)) => break,
+            Ok((filled, _)) => {
+                read += filled.len();
+                // SAFETY: there is room for all blocks, and the read has filled so many bytes of it from where the memory
+                // that is in use ends.
+                unsafe { memory.set_len(begin + read) };
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let end = begin + read.min(before + len);
+    Ok(Bytes::from(memory).slice((begin + before).min(end)..end))
+}
+
 fn can_be_direct(buffers: &[IoSlice<'_>], position: u64) -> bool {
     let aligned = |buffer: &IoSlice<'_>| {
         buffer.len().is_multiple_of(DIRECT_ALIGNMENT) && buffer.as_ptr().align_offset(DIRECT_ALIGNMENT) == 0
@@ -274,6 +321,24 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::disk::write_all;
+
+    #[test]
+    fn long_reads_give_what_is_there_wherever_they_begin() {
+        let dir = tempfile::tempdir().unwrap();
+        let content: Vec<u8> = (0..1_000_003_usize).map(|at| (at * 31 / 7) as u8).collect();
+        fs::write(dir.path().join("file"), &content).unwrap();
+        let file = RealDisk.open(&dir.path().join("file")).unwrap();
+        // What was written a moment ago, and not made durable, is read too.
+        write_all(&*file, b"changed", 300_000).unwrap();
+        let content = [&content[..300_000], b"changed", &content[300_007..]].concat();
+        for position in [0, 1, 4_095, 4_096, 123_457, 999_999, 1_000_003] {
+            for len in [0, 1, LEAST_DIRECT_READ - 1, LEAST_DIRECT_READ, 3 * LEAST_DIRECT_READ + 5, 2_000_000] {
+                let read = file.read_long(position as u64, len).unwrap();
+                let expected = &content[position..(position + len).min(content.len())];
+                assert!(read == expected, "{len} bytes at {position}");
+            }
+        }
+    }
 
     #[test]
     fn files_are_read_in_turn_whatever_their_length_and_where_they_end() {

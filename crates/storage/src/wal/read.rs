@@ -9,7 +9,6 @@ use tidemark_model::Batch;
 use super::Location;
 use super::files::{Files, WalFile};
 use super::format::Frame;
-use crate::disk::read_up_to;
 use crate::entry::Entry;
 
 /// Short entries no further apart than this are read together: a gap costs less than another read.
@@ -77,10 +76,10 @@ fn read_span(files: &Files, wanted: &[Wanted], end: u64, batches: &mut Vec<Batch
     let Some(first) = wanted.first() else { return Ok(()) };
     let Location { sequence, position: start, .. } = first.location;
     let file = files.get(sequence).ok_or(ReadError::Gone)?;
-    let bytes = read_up_to(&*file.handle, start, (end - start) as usize)
-        .map_err(|cause| ReadError::Io { path: file.path.display().to_string(), cause })?;
+    let read = file.handle.read_long(start, (end - start) as usize);
+    let bytes = read.map_err(|cause| ReadError::Io { path: file.path.display().to_string(), cause })?;
     if let [only] = wanted {
-        let batch = check(*only, Bytes::from(bytes));
+        let batch = check(*only, bytes);
         batches.push(batch.map_err(|why| refusal(files, &file, only.location, why))?);
         return Ok(());
     }

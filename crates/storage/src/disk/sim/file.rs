@@ -134,6 +134,10 @@ impl DiskFile for SimFile {
         Ok(self.read(buffer, position))
     }
 
+    fn read_long(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        Ok(read_up_to(self, position, len)?.into())
+    }
+
     fn read_once(&self, len: usize, _: &Arc<Pool>) -> io::Result<Bytes> {
         Ok(read_up_to(self, 0, len)?.into())
     }
