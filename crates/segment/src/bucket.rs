@@ -130,6 +130,11 @@ impl Bucket {
         &self.inner.url
     }
 
+    /// Whether it is a directory of this machine, where no request has to wait for a network.
+    pub fn is_local(&self) -> bool {
+        self.inner.url.starts_with("file:")
+    }
+
     /// Stores an object under a name that was never used before. The chunks are its bytes, in order.
     ///
     /// Returns once it is durable. An attempt whose answer was lost and that did store the object counts as success.

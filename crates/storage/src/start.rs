@@ -111,7 +111,7 @@ pub(crate) async fn start(
     let (wal_health, tier_health) = (Arc::new(Health::default()), Arc::new(Health::default()));
     let share = count as u64;
     let policy = policy(config, share, folds);
-    let shared = Arc::new(Shared::new(share, tier_health.clone()));
+    let shared = Arc::new(Shared::new(share, bucket.is_local(), tier_health.clone()));
     let stop = CancellationToken::new();
     let mut served = BTreeMap::new();
     let mut running = Vec::new();

@@ -36,6 +36,8 @@ const RETRY_LIMIT: Duration = Duration::from_secs(15);
 
 /// Segments that a node has in memory at once while it writes them, whatever the number of its journals.
 const MAX_SEGMENTS: usize = 2;
+/// The same where they go to a directory: a second one would wait for the same disk.
+const MAX_LOCAL_SEGMENTS: usize = 1;
 
 /// When things are due.
 #[derive(Debug, Clone, Copy)]
@@ -118,8 +120,10 @@ pub(crate) enum TierError {
 }
 
 impl Shared {
-    pub(crate) fn new(journals: u64, health: Arc<Health>) -> Self {
-        Self { journals: journals.max(1), segments: Semaphore::new(MAX_SEGMENTS), health }
+    /// `local`: where objects are.
+    pub(crate) fn new(journals: u64, local: bool, health: Arc<Health>) -> Self {
+        let segments = if local { MAX_LOCAL_SEGMENTS } else { MAX_SEGMENTS };
+        Self { journals: journals.max(1), segments: Semaphore::new(segments), health }
     }
 }
 

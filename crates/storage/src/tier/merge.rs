@@ -154,6 +154,9 @@ impl Tiering {
 
     async fn write_merged(&mut self, windows: Vec<Window>) -> Result<(), Unmerged> {
         let started = Instant::now();
+        // Never closed: see `flush`.
+        let shared = self.shared.clone();
+        let _segment = shared.segments.acquire().await.ok();
         let (sources, name) = self.sources(&windows);
         let read_runs: usize = sources.iter().map(|source| source.runs.len()).sum();
         let parts = self.read_sources(sources).await?;
