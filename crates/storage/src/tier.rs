@@ -80,6 +80,8 @@ pub(crate) struct Shared {
     journals: u64,
     /// Segments that may be in memory at once while they are written.
     segments: Semaphore,
+    /// Bytes of each that is flushed at most.
+    segment_bytes: u64,
     health: Arc<Health>,
 }
 
@@ -122,8 +124,11 @@ pub(crate) enum TierError {
 impl Shared {
     /// `local`: where objects are.
     pub(crate) fn new(journals: u64, local: bool, health: Arc<Health>) -> Self {
-        let segments = if local { MAX_LOCAL_SEGMENTS } else { MAX_SEGMENTS };
-        Self { journals: journals.max(1), segments: Semaphore::new(segments), health }
+        let (segments, segment_bytes) = match local {
+            true => (MAX_LOCAL_SEGMENTS, flush::MAX_LOCAL_SEGMENT_BYTES),
+            false => (MAX_SEGMENTS, flush::MAX_SEGMENT_BYTES),
+        };
+        Self { journals: journals.max(1), segments: Semaphore::new(segments), segment_bytes, health }
     }
 }
 

@@ -68,7 +68,9 @@ async fn memory_keeps_the_contract() {
 async fn a_directory_keeps_the_contract() {
     let dir = TempDir::new().unwrap();
     let url = format!("file://{}/new/objects", dir.path().display());
-    contract(Bucket::open(&url, [], entropy()).unwrap()).await;
+    let bucket = Bucket::open(&url, [], entropy()).unwrap();
+    assert!(bucket.is_local() && !Bucket::in_memory(entropy()).is_local());
+    contract(bucket).await;
 }
 
 #[tokio::test]

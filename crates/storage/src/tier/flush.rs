@@ -16,6 +16,8 @@ use crate::wal::read::Wanted;
 
 /// Bytes of batches in one segment: they are in memory while it is written. The largest that one request stores.
 pub(super) const MAX_SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
+/// The same where objects are files of this machine: they cost no requests, and a standalone is to be small.
+pub(super) const MAX_LOCAL_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What goes into one segment.
 struct Plan {
@@ -34,7 +36,7 @@ impl Tiering {
     pub(super) async fn flush(&mut self) -> Result<(), TierError> {
         let started = Instant::now();
         self.attempt += 1;
-        let max_bytes = self.policy.segment_bytes.clamp(1, MAX_SEGMENT_BYTES);
+        let max_bytes = self.policy.segment_bytes.clamp(1, self.shared.segment_bytes);
         let Some(plan) = self.journal.lock().plan(self.attempt, max_bytes) else { return Ok(()) };
         let name = plan.name;
         if plan.runs.is_empty() {
