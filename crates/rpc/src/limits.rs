@@ -15,6 +15,9 @@ pub(crate) const MAX_REQUEST: usize = MAX_MESSAGE - KIB;
 /// partition may go over what was asked for.
 pub const MAX_FETCH: usize = 64 * MIB;
 
+/// All messages of the answer to one question together: what a fetch asks for, and a batch that is larger than was asked.
+pub(crate) const MAX_ANSWER: usize = MAX_FETCH + MAX_MESSAGE;
+
 /// What waits for a peer goes in messages of about this size. Larger ones are no faster and delay what follows.
 pub(crate) const COALESCED_BYTES: usize = MIB;
 /// How many requests or answers go in one message at most, so that small ones are answered in between.

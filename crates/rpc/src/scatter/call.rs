@@ -14,7 +14,7 @@ use tonic::{Code, Request, Status};
 
 use super::body::Messages;
 use super::incoming::Incoming;
-use crate::limits::HOP_MARGIN;
+use crate::limits::{HOP_MARGIN, MAX_ANSWER};
 use crate::status::Failure;
 use crate::trace;
 
@@ -97,6 +97,9 @@ where
         let mut messages = stream(channel, method, stream::iter([question]), metadata).await?;
         let mut answers = Vec::new();
         while let Some(answer) = messages.message().await? {
+            if messages.given() > MAX_ANSWER {
+                return Err(Status::out_of_range(format!("an answer of more than {MAX_ANSWER} bytes")));
+            }
             answers.push(answer);
         }
         Ok::<_, Status>(answers)

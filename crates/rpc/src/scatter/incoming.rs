@@ -26,6 +26,8 @@ pub(crate) struct Incoming<M> {
     data: Chunks,
     /// The length of the message at the front, once it is known; what stands before it is then no longer in `data`.
     length: Option<usize>,
+    /// Bytes of the messages that were given.
+    given: usize,
     of_request: bool,
     ended: bool,
     of: PhantomData<fn() -> M>,
@@ -33,7 +35,7 @@ pub(crate) struct Incoming<M> {
 
 impl<M: Message + Default> Incoming<M> {
     pub(super) fn request(body: Body) -> Self {
-        Self { body, data: Chunks::default(), length: None, of_request: true, ended: false, of: PhantomData }
+        Self { body, data: Chunks::default(), length: None, given: 0, of_request: true, ended: false, of: PhantomData }
     }
 
     pub(super) fn answer(body: Body) -> Self {
@@ -43,6 +45,11 @@ impl<M: Message + Default> Incoming<M> {
     /// The next message, or nothing when the peer ended the stream in good order.
     pub(crate) async fn message(&mut self) -> Result<Option<M>, Status> {
         self.next().await.transpose()
+    }
+
+    /// Bytes of the messages that were given.
+    pub(super) fn given(&self) -> usize {
+        self.given
     }
 
     /// The message at the front of what came, when all of it has.
@@ -65,7 +72,7 @@ impl<M: Message + Default> Incoming<M> {
         if self.data.remaining() < length {
             return Ok(None);
         }
-        self.length = None;
+        (self.length, self.given) = (None, self.given.saturating_add(length));
         let message = M::decode((&mut self.data).take(length));
         message.map(Some).map_err(|error| Status::internal(format!("a message does not decode: {error}")))
     }
