@@ -109,14 +109,20 @@ impl Group {
         let mut out = Out::new(self.writes + 1);
         let out_ref = &mut out;
         match event {
-            Event::Call(ticket, call) => self.call(ticket, *call, context, out_ref),
-            Event::Deadline => self.on_kind(context, out_ref, |kind, scope, out| match kind {
-                Kind::Classic(classic) => {
-                    classic.deadline_passed(scope, out);
-                    None
-                }
-                Kind::Consumer(group) => group.deadline_passed(scope, out),
-            }),
+            Event::Call(ticket, call) => {
+                self.call(ticket, *call, context, out_ref);
+                self.answer_held(context, out_ref);
+            }
+            Event::Deadline => {
+                self.on_kind(context, out_ref, |kind, scope, out| match kind {
+                    Kind::Classic(classic) => {
+                        classic.deadline_passed(scope, out);
+                        None
+                    }
+                    Kind::Consumer(group) => group.deadline_passed(scope, out),
+                });
+                self.answer_held(context, out_ref);
+            }
             Event::Topics { removed } => {
                 removed.iter().for_each(|topic| self.offsets.remove_topic(*topic, self.writes, out_ref));
                 self.on_kind(context, out_ref, |kind, scope, out| match kind {
@@ -222,11 +228,21 @@ impl Group {
         }
     }
 
+    fn answer_held(&mut self, context: &Context<'_>, out: &mut Out) {
+        let scope = Scope { group: &self.id, configs: &self.configs, context };
+        if let Some(Kind::Consumer(group)) = &mut self.kind {
+            group.answer_held(&scope, out);
+        }
+    }
+
     /// Replaces the kind, and writes what is stored of the one in place of what was of the other.
     fn become_kind(&mut self, mut kind: Option<Kind>, out: &mut Out) {
         match &mut self.kind {
             Some(Kind::Classic(classic)) => classic.delete(out),
-            Some(Kind::Consumer(group)) => group.keys().into_iter().for_each(|key| out.changed(key)),
+            Some(Kind::Consumer(group)) => {
+                group.let_all_go(out);
+                group.keys().into_iter().for_each(|key| out.changed(key));
+            }
             None => {}
         }
         match &mut kind {

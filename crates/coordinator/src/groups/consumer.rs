@@ -5,13 +5,15 @@
 //! of it ([`reconcile`]), which it has to give back from before it gets anything, and nothing that another member still has.
 //! So no partition has two owners at any moment, and members that a change does not concern do not notice it.
 //!
-//! As a heartbeat goes through: `heartbeat`, `subscriptions`, `target`, `reconcile`, `told`; then who leaves, `leave`. Members of
+//! As a heartbeat goes through: `heartbeat`, `subscriptions`, `target`, `reconcile`, `told`,
+//! `held`; then who leaves, `leave`. Members of
 //! the classic protocol in such a group are `classic`'s, and `migrate` makes one kind of group of the other. Rules and their
 //! order are Apache Kafka 4.2's; where this differs, the place says so.
 
 mod classic;
 mod describe;
 mod heartbeat;
+mod held;
 mod leave;
 mod member;
 mod migrate;
@@ -29,6 +31,7 @@ use tidemark_model::group::{CommitOffsets, FetchOffsets};
 use tidemark_model::{GroupError, TopicId, TopicPartition};
 use tokio::time::Instant;
 
+use self::held::Held;
 use self::member::{Current, Member, Subscription, Timers};
 use self::subscriptions::Subscriptions;
 use super::configs::{CONSUMER_HEARTBEAT_INTERVAL, CONSUMER_SESSION_TIMEOUT, milliseconds};
@@ -51,6 +54,10 @@ pub(crate) struct ConsumerGroup {
     owners: BTreeMap<TopicPartition, Arc<str>>,
     /// What is stored of members that are gone: a write was cut in two.
     orphans: Vec<GroupKey>,
+    /// Answers to members that wait for others.
+    held: BTreeMap<Arc<str>, Held>,
+    /// Partitions may be free, or the target another, since held answers were looked at.
+    moved: bool,
     /// When to look at the timers. Never later than the first of them.
     wake: Option<Instant>,
 }
@@ -66,6 +73,8 @@ impl ConsumerGroup {
             subscriptions: Subscriptions::default(),
             owners: BTreeMap::new(),
             orphans: Vec::new(),
+            held: BTreeMap::new(),
+            moved: false,
             wake: None,
         }
     }
@@ -175,6 +184,7 @@ impl ConsumerGroup {
     }
 
     fn disown(&mut self, id: &Arc<str>, current: &Current) {
+        self.moved = true;
         for (topic, partition) in current.held() {
             let at = TopicPartition::new(topic, partition);
             if self.owners.get(&at) == Some(id) {

@@ -217,6 +217,10 @@ impl Kit {
         self.answer(ticket).expect("it has to be answered at once")
     }
 
+    pub(crate) fn is_held(&self, ticket: Ticket) -> bool {
+        !self.given.contains_key(&ticket) && self.held.iter().all(|(_, answer)| answer.ticket != ticket)
+    }
+
     /// Calls that wait for the group, not for the store.
     pub(crate) fn waiting(&self) -> usize {
         self.open() - self.held.len()

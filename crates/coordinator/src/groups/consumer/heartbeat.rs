@@ -7,8 +7,8 @@ use tidemark_model::GroupError;
 use tidemark_model::group::{ConsumerHeartbeat, ConsumerHeartbeatAnswer, GroupAnswer, TopicPartitions};
 
 use super::member::{Current, LEFT, LEFT_FOR_NOW, Member, Progress, Subscription, Timers};
-use super::reconcile::{Step, is_within, to_list};
-use super::{Classic, ConsumerGroup, heartbeat_interval, session_timeout, unknown_member};
+use super::reconcile::{Step, is_within};
+use super::{Classic, ConsumerGroup, session_timeout, unknown_member};
 use crate::groups::assignor::Assignor;
 use crate::groups::regex::Pattern;
 use crate::groups::{Caller, Out, Scope};
@@ -16,10 +16,6 @@ use crate::groups::{Caller, Out, Scope};
 /// What a member says of itself, as it is stored: half of what a record of the metadata store may be. The other half is for
 /// what the member is assigned, some 11,000 topics. Kafka stops at a megabyte for all that a heartbeat changes.
 pub(super) const MAX_SUBSCRIPTION_BYTES: usize = 700_000;
-
-/// How soon a member asks again that waits for what others give back. Kafka lets it wait for a whole interval, seconds in
-/// which nobody reads those partitions.
-const WAITING_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What a heartbeat brings that could be refused whatever the group is.
 #[derive(Debug)]
@@ -58,6 +54,7 @@ impl ConsumerGroup {
         scope: &Scope<'_>,
         out: &mut Out,
     ) -> Option<Classic> {
+        self.asks_again(&request.member_id, scope, out);
         if request.member_epoch < 0 {
             return self.leave(caller.ticket, &request, scope, out);
         }
@@ -67,6 +64,8 @@ impl ConsumerGroup {
                 // What a member is given, or is not yet known to know, has to be stored and still be ours.
                 let news = answer.assignment.is_some() || answer.member_epoch != request.member_epoch;
                 let told = told.filter(|told| self.only_asks_back(told, &request.member_id));
+                // What is held is answered later.
+                let answer = if news { answer } else { self.hold(caller.ticket, answer, scope, out)? };
                 let answer = Ok(GroupAnswer::ConsumerHeartbeat(answer));
                 match told {
                     Some(told) => out.answer_stored(caller.ticket, answer, told.written),
@@ -113,16 +112,7 @@ impl ConsumerGroup {
             && (request.subscribed_topics.is_some() || request.subscribed_regex.is_some())
             && request.owned.is_some();
         let tells = request.member_epoch == 0 || is_full || assigned_others || may_have_missed;
-        let member = self.members.get_mut(&id).ok_or_else(|| unknown_member(&id))?;
-        member.is_told |= tells;
-        let waits = member.current.progress == Progress::UnreleasedPartitions;
-        let interval = heartbeat_interval(scope);
-        Ok(ConsumerHeartbeatAnswer {
-            member_id: id.to_string(),
-            member_epoch: member.current.epoch,
-            heartbeat_interval: if waits { interval.min(WAITING_HEARTBEAT_INTERVAL) } else { interval },
-            assignment: tells.then(|| to_list(&member.current.assigned)),
-        })
+        self.tell(&id, tells, scope).ok_or_else(|| unknown_member(&id))
     }
 
     /// Kafka counts a static member that comes back with another id as one more.
@@ -251,7 +241,11 @@ impl ConsumerGroup {
             owned,
             is_free: &|topic, partition| self.is_free(id, topic, partition),
         };
-        let next = step.take(&member.current);
+        let mut next = step.take(&member.current);
+        if next.epoch == member.current.epoch {
+            // Still the one before this one. Kafka writes each member once more here, with nothing else new.
+            next.previous_epoch = member.current.previous_epoch;
+        }
         if next == member.current {
             return false;
         }

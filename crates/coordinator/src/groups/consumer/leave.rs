@@ -55,7 +55,8 @@ impl ConsumerGroup {
             );
         }
         let left_to = self.fence(&expired, scope, out);
-        self.wake = self.members.values().map(|member| member.timers.first()).min();
+        let held = self.next_held().filter(|until| *until > scope.now);
+        self.wake = self.members.values().map(|member| member.timers.first()).chain(held).min();
         left_to
     }
 

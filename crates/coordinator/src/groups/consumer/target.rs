@@ -29,6 +29,7 @@ impl ConsumerGroup {
             }
         }
         self.assignment_epoch = self.epoch;
+        self.moved = true;
         out.changed(GroupKey::Consumer);
     }
 

@@ -1,6 +1,7 @@
 //! Rule by rule, what Kafka's coordinator does; then many members in random order.
 
 mod fencing;
+mod holding;
 mod migrating;
 mod reconciling;
 mod seeds;
@@ -18,6 +19,7 @@ use tidemark_model::{GroupError, TopicId};
 use uuid::Uuid;
 
 use super::ConsumerGroup;
+use super::held::LONGEST_HELD;
 use crate::groups::kit::{Kit, ms};
 use crate::groups::{Event, Kind};
 
@@ -70,7 +72,11 @@ fn list(owned: Owned<'_>) -> Vec<TopicPartitions> {
 }
 
 fn heartbeat(kit: &mut Kit, request: ConsumerHeartbeat) -> Answered {
-    match kit.ask(GroupRequest::ConsumerHeartbeat(request)) {
+    let ticket = kit.call(GroupRequest::ConsumerHeartbeat(request));
+    if kit.is_held(ticket) {
+        kit.advance(LONGEST_HELD);
+    }
+    match kit.answer(ticket).expect("it is not held for longer") {
         Ok(GroupAnswer::ConsumerHeartbeat(answer)) => Ok(answer),
         Ok(other) => panic!("{other:?}"),
         Err(error) => Err(error),

@@ -42,6 +42,7 @@ pub(super) struct Consumer {
     assigned: Partitions,
     /// What the coordinator was told last. None: everything has to be told.
     told: Option<(Vec<String>, Partitions)>,
+    waits: Option<Ticket>,
 }
 
 #[derive(Default)]
@@ -78,6 +79,7 @@ impl Client {
     /// What it would send next. None while it waits for an answer.
     pub(super) fn next_request(&mut self) -> Option<GroupRequest> {
         match &mut self.side {
+            Side::Consumer(consumer) if consumer.waits.is_some() => None,
             Side::Consumer(consumer) => Some(GroupRequest::ConsumerHeartbeat(consumer.request(
                 &self.id,
                 &self.instance,
@@ -113,15 +115,16 @@ impl Client {
     }
 
     pub(super) fn waits_for(&mut self, ticket: Ticket) {
-        if let Side::Classic(classic) = &mut self.side {
-            classic.waits = Some(ticket);
+        match &mut self.side {
+            Side::Classic(classic) => classic.waits = Some(ticket),
+            Side::Consumer(consumer) => consumer.waits = Some(ticket),
         }
     }
 
     pub(super) fn waiting(&self) -> Option<Ticket> {
         match &self.side {
             Side::Classic(classic) => classic.waits,
-            Side::Consumer(_) => None,
+            Side::Consumer(consumer) => consumer.waits,
         }
     }
 
@@ -129,7 +132,7 @@ impl Client {
     pub(super) fn lost(&mut self) {
         match &mut self.side {
             Side::Consumer(consumer) => {
-                consumer.told = None;
+                (consumer.told, consumer.waits) = (None, None);
                 // Nor does it take up what it had been told before and not told to have. Where the coordinator took it for
                 // given back, as Kafka does, it may be somebody else's by now.
                 consumer.assigned.clone_from(&self.owned);
@@ -144,6 +147,9 @@ impl Client {
     }
 
     pub(super) fn heard(&mut self, outcome: Outcome, cluster: &ClusterState) {
+        if let Side::Consumer(consumer) = &mut self.side {
+            consumer.waits = None;
+        }
         match &mut self.side {
             Side::Consumer(consumer) => match outcome {
                 Ok(GroupAnswer::ConsumerHeartbeat(answer)) => {
@@ -203,6 +209,7 @@ impl Client {
     }
 
     pub(super) fn dies(&mut self) {
+        self.lost();
         self.runs = false;
         self.owned.clear();
     }

@@ -199,6 +199,8 @@ impl World {
         let Some(index) = self.any().filter(|index| self.clients[*index].instance.is_some()) else { return };
         let instance = self.clients[index].instance.clone();
         let in_group = matches!(&self.clients[index].side, Side::Consumer(consumer) if consumer.epoch > 0);
+        // It does not wait for the answer to what it has asked before.
+        self.clients[index].lost();
         if let Some(GroupRequest::ConsumerHeartbeat(mut leaves)) =
             self.clients[index].next_request().filter(|_| in_group)
         {
