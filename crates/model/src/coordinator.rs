@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -111,11 +112,16 @@ pub enum CoordinatorError {
     Unavailable(String),
 }
 
+/// How often a follower of the cluster state hears something at least, be it that nothing has changed: so it knows one
+/// coordinator that sleeps, or is cut off, from a cluster that is at rest.
+pub const FEED_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The control plane.
 #[async_trait]
 pub trait Coordinator: Send + Sync {
     /// Registers a node for as long as the stream is held, and follows the cluster state: `Joined`, then a snapshot in
-    /// chunks (or, when `resume` is a revision that is still known, nothing), then deltas.
+    /// chunks (or, when `resume` is a revision that is still known, nothing), then deltas, one every [`FEED_INTERVAL`] at
+    /// least.
     fn join(
         &self,
         registration: Registration,

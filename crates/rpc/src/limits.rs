@@ -82,6 +82,12 @@ pub(crate) const GROUP_DEADLINE: Duration = Duration::from_secs(15);
 /// The least that a join is waited for, and what a sync is, beyond the way there and back. The group waits for the
 /// longest of its members' rebalance timeouts, and a new member is expected for five minutes in Kafka.
 pub(crate) const REBALANCE_DEADLINE: Duration = Duration::from_secs(300);
+/// How long a coordinator may be silent on a stream of the cluster state, where it says something every second, before
+/// another is asked. A group's owner that died is replaced six to seven seconds later, and gateways are to know of it before
+/// the nine are over that clients wait for at least.
+pub(crate) const FEED_SILENCE: Duration = Duration::from_secs(3);
+/// How long it may take to register who joins in the metadata store. Less than followers wait, so that they go to another.
+pub(crate) const JOIN_SILENCE: Duration = Duration::from_secs(8);
 /// How long a call on the coordinators may take, all attempts together.
 pub(crate) const COORDINATOR_DEADLINE: Duration = Duration::from_secs(15);
 /// Rounds that a call makes over the coordinators before it fails.

@@ -1,7 +1,6 @@
 //! What a follower is sent: a snapshot in chunks where it needs one, then every change.
 
-use std::time::Duration;
-
+use tidemark_model::coordinator::FEED_INTERVAL;
 use tidemark_model::{ClusterState, ClusterUpdate, CoordinatorError, Record};
 use tokio::sync::mpsc;
 
@@ -12,9 +11,6 @@ use crate::state::Next;
 
 /// The bytes of a snapshot's chunk, about: what gRPC carries well in one message.
 const CHUNK_BYTES: usize = 1 << 20;
-
-/// A follower hears this often at least, so that it knows that it is up to date, and where to resume.
-const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Feeds a follower that has the state of revision `resume`, if any. Ends only with a reason to end the stream.
 pub(super) async fn feed(
@@ -47,7 +43,7 @@ pub(super) async fn feed(
                     deltas.iter().map(|delta| delta.to_update()).collect()
                 }
                 Next::Nothing => {
-                    if tokio::time::timeout(HEARTBEAT, revisions.changed()).await.is_ok() {
+                    if tokio::time::timeout(FEED_INTERVAL, revisions.changed()).await.is_ok() {
                         continue;
                     }
                     vec![ClusterUpdate::Delta { revision, upserts: Vec::new(), removals: Vec::new() }]

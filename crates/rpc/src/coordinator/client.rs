@@ -11,10 +11,13 @@ use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tidemark_model::coordinator::{Changed, ConfigChange, NewTopic, OpenJournal, TopicRef};
 use tidemark_model::{ClusterUpdate, Coordinator, CoordinatorError, Entropy, Journal, NodeId, Registration, Role};
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::convert::{all, answers, spread};
-use crate::limits::{COORDINATOR_DEADLINE, COORDINATOR_ROUNDS, MAX_MESSAGE, REST_FIRST, REST_LIMIT};
+use crate::limits::{
+    COORDINATOR_DEADLINE, COORDINATOR_ROUNDS, FEED_SILENCE, JOIN_SILENCE, MAX_MESSAGE, REST_FIRST, REST_LIMIT,
+};
 use crate::proto as wire;
 use crate::proto::coordinator_client::CoordinatorClient;
 use crate::status::{Failure, never_sent};
@@ -251,7 +254,7 @@ impl Coordinator for RemoteCoordinator {
 /// A join stream's life.
 enum Joining {
     Opening { peers: Arc<Peers>, request: wire::JoinRequest },
-    Open { peers: Arc<Peers>, turn: usize, updates: Streaming<wire::ClusterUpdate> },
+    Open { peers: Arc<Peers>, turn: usize, updates: Streaming<wire::ClusterUpdate>, patience: Duration },
     Ended,
 }
 
@@ -260,29 +263,46 @@ impl Joining {
         if let Self::Opening { peers, request } = self {
             let (peers, request) = (Arc::clone(peers), request.clone());
             let method = |mut client: Client, request| async move { client.join(request).await };
-            match peers.call(Repeat::Safe, request, method).await {
-                Ok(updates) => *self = Self::Open { turn: peers.current.load(Ordering::Relaxed), peers, updates },
-                Err(failure) => return Some(Err(failure.into())),
+            let turn = peers.current.load(Ordering::Relaxed);
+            match timeout(FEED_SILENCE, peers.call(Repeat::Safe, request, method)).await {
+                Ok(Ok(updates)) => {
+                    let turn = peers.current.load(Ordering::Relaxed);
+                    *self = Self::Open { turn, peers, updates, patience: JOIN_SILENCE };
+                }
+                Ok(Err(failure)) => return Some(Err(failure.into())),
+                Err(_) => {
+                    // Unless one attempt after another has failed.
+                    peers.pass_on(turn);
+                    return Some(Err(silent().into()));
+                }
             }
         }
-        let Self::Open { peers, turn, updates } = self else { return None };
-        let failure = match updates.message().await {
-            Ok(Some(update)) => match Result::try_from(update) {
+        let Self::Open { peers, turn, updates, patience } = self else { return None };
+        let message = timeout(*patience, updates.message()).await;
+        *patience = FEED_SILENCE;
+        let failure = match message {
+            Ok(Ok(Some(update))) => match Result::try_from(update) {
                 Ok(update) => {
                     peers.heed(*turn, &update);
                     return Some(update);
                 }
                 Err(malformed) => Failure::from(malformed),
             },
-            Ok(None) => {
+            Ok(Ok(None)) => {
                 peers.pass_on(*turn);
                 return None;
             }
-            Err(status) => Failure::from(status),
+            Ok(Err(status)) => Failure::from(status),
+            Err(_) => silent(),
         };
         peers.pass_on(*turn);
         Some(Err(failure.into()))
     }
+}
+
+/// It sleeps, or is cut off, or has too much to do.
+fn silent() -> Failure {
+    Failure::Unavailable("the coordinator has fallen silent".to_owned())
 }
 
 impl fmt::Debug for RemoteCoordinator {

@@ -133,6 +133,33 @@ async fn a_dead_coordinator_is_passed_over_and_a_dying_one_left() {
     until("joined the other", || second.updates.lock().unwrap().is_some()).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_coordinator_that_falls_silent_is_left() {
+    let (first, second) = (Fake::new(), Fake::new());
+    let (one, two) = (coordinator_server(first.clone()).await, coordinator_server(second.clone()).await);
+    let coordinator = coordinator_at(&[one.address, two.address]);
+    let mut updates = coordinator.join(registration(), None);
+    let silent = tokio::spawn(async move {
+        let heard = [updates.next().await, updates.next().await, updates.next().await];
+        (heard, tokio::time::Instant::now(), updates.next().await)
+    });
+    until("joined", || first.updates.lock().unwrap().is_some()).await;
+    let sender = first.updates.lock().unwrap().take().unwrap();
+    let nothing = |revision| ClusterUpdate::Delta { revision, upserts: Vec::new(), removals: Vec::new() };
+    sender.send(Ok(nothing(1))).unwrap();
+    // As often as is promised is often enough.
+    tokio::time::sleep(FEED_INTERVAL).await;
+    sender.send(Ok(nothing(2))).unwrap();
+    let spoke = tokio::time::Instant::now();
+    let (heard, gave_up, end) = within("the stream ends", silent).await.unwrap();
+    assert!(matches!(&heard, [Some(Ok(_)), Some(Ok(_)), Some(Err(CoordinatorError::Unavailable(_)))]), "{heard:?}");
+    assert!(gave_up - spoke > 2 * FEED_INTERVAL && end.is_none(), "{:?}", gave_up - spoke);
+    let mut updates = coordinator.join(registration(), None);
+    let _next = tokio::spawn(async move { updates.next().await.is_some() });
+    until("joined the other", || second.updates.lock().unwrap().is_some()).await;
+    assert_eq!(first.joins.lock().unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn without_any_coordinator_calls_fail_and_say_where_they_tried() {
     let nobody = nobody();
