@@ -92,14 +92,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
         }],
     },
     Mutant {
-        name: "partitions that others gave back told to who waits before the store has it",
-        edits: &[Edit {
-            file: "groups/consumer/held.rs",
-            find: "                out.answer_settled(held.ticket",
-            replace: "                out.answer(held.ticket",
-        }],
-    },
-    Mutant {
         name: "a slot lost by its owner and served on",
         edits: &[
             Edit {
