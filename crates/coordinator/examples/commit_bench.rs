@@ -21,6 +21,7 @@ use tidemark_model::coordinator::{NewTopic, OpenJournal};
 use tidemark_model::group::{CommitOffsets, GroupAnswer, GroupCall, GroupRequest, OffsetToCommit};
 use tidemark_model::{Coordinator as _, GroupCoordinator as _, NodeId, TopicPartition};
 use tidemark_runtime::{OsEntropy, SystemClock};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -54,28 +55,38 @@ async fn main() -> anyhow::Result<()> {
     let end = begun + Duration::from_secs(seconds);
     let probe = tokio::spawn(probe(connect().await?, begun, end));
     let watched = tokio::spawn(watch_file(store.clone(), end));
-    let mut before = 0;
-    let mut due = Instant::now();
-    for n in 0.. {
-        if due >= end {
-            break;
-        }
-        if due >= begun && before == 0 {
-            before = store.transactions.load(Ordering::Relaxed);
-            store.took.lock().expect("no holder panics").clear();
-        }
-        tokio::time::sleep_until(due).await;
-        let (call, latencies) = (service.call(commit(topic, n)), latencies.clone());
-        tokio::spawn(async move {
-            let ok = matches!(call.await, Ok(GroupAnswer::CommitOffsets(each)) if each.iter().all(Result::is_ok));
-            // Measured from when it should have been made.
-            if due >= begun {
-                let _ = latencies.send((ok, due.elapsed()));
+    let (service, counted, runtime) = (Arc::new(service), Arc::clone(&store), Handle::current());
+    let called = Arc::clone(&service);
+    // A thread of its own: the runtime's timers count milliseconds, so that commits would come ten at a time, and together
+    // with the timer by which they leave.
+    let caller = tokio::task::spawn_blocking(move || {
+        let (mut before, mut lateness) = (0, Vec::new());
+        let mut due = Instant::now();
+        for n in 0.. {
+            if due >= end {
+                break;
             }
-        });
-        due += Duration::from_secs(1) / rate as u32;
-    }
-    drop(latencies);
+            if due >= begun && before == 0 {
+                before = counted.transactions.load(Ordering::Relaxed);
+                counted.took.lock().expect("no holder panics").clear();
+            }
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if due >= begun {
+                lateness.push(due.elapsed());
+            }
+            let (call, latencies) = (called.call(commit(topic, n)), latencies.clone());
+            runtime.spawn(async move {
+                let ok = matches!(call.await, Ok(GroupAnswer::CommitOffsets(each)) if each.iter().all(Result::is_ok));
+                // Measured from when it should have been made.
+                if due >= begun {
+                    let _ = latencies.send((ok, due.elapsed()));
+                }
+            });
+            due += Duration::from_secs(1) / rate as u32;
+        }
+        (before, lateness)
+    });
+    let (before, lateness) = caller.await?;
     let transactions = store.transactions.load(Ordering::Relaxed) - before;
     let (mut failed, mut commits) = (0, Vec::new());
     while let Some((ok, latency)) = measured.recv().await {
@@ -85,6 +96,7 @@ async fn main() -> anyhow::Result<()> {
     println!("{} commits, {failed} failed, {} a second", commits.len(), commits.len() as u64 / seconds);
     println!("{} transactions a second", transactions / seconds);
     tell("a transaction", std::mem::take(&mut *store.took.lock().expect("no holder panics")));
+    tell("a commit, called later than it was due by", lateness);
     tell("a commit", commits);
     tell("one put", probe.await??);
     println!("the file had at most {} MiB", watched.await? >> 20);
