@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -52,11 +53,13 @@ func (m *member) lost(_ context.Context, _ *kgo.Client, topics map[string][]int3
 	}
 }
 
-// By default what was read is committed when partitions go; whoever wants to hear of that does it.
+// By default what was read is committed when partitions go; whoever wants to hear of that does it. Where the commit fails
+// the partitions go all the same, and whoever gets them reads again.
 func (m *member) revoked(ctx context.Context, client *kgo.Client, topics map[string][]int32) {
-	if err := client.CommitUncommittedOffsets(ctx); err == nil {
-		m.lost(ctx, client, topics)
+	if err := client.CommitUncommittedOffsets(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "commit of what goes:", err)
 	}
+	m.lost(ctx, client, topics)
 }
 
 func (d *driver) join(c command) (*member, error) {
@@ -93,14 +96,18 @@ func (d *driver) group(ctx context.Context, c command) (answer, error) {
 	if err := pollUntil(ctx, members, func() bool { return count(members) >= c.Before }); err != nil {
 		return answer{}, err
 	}
+	partitions := len(members[0].partitions())
+	shared := func() bool {
+		sum, fewest := 0, partitions
+		for _, m := range members {
+			its := len(m.partitions())
+			sum, fewest = sum+its, min(fewest, its)
+		}
+		return fewest > 0 && sum == partitions
+	}
 	if len(c.Records) > 0 {
-		partitions := len(members[0].partitions())
 		if err := join(); err != nil {
 			return answer{}, err
-		}
-		shared := func() bool {
-			one, other := len(members[0].partitions()), len(members[1].partitions())
-			return one > 0 && other > 0 && one+other == partitions
 		}
 		if err := pollUntil(ctx, members, shared); err != nil {
 			return answer{}, err
@@ -108,27 +115,57 @@ func (d *driver) group(ctx context.Context, c command) (answer, error) {
 		if _, err := d.produce(ctx, c); err != nil {
 			return answer{}, err
 		}
-		all := func() bool { return count(members) >= c.Before+len(c.Records) }
-		if err := pollUntil(ctx, members, all); err != nil {
-			return answer{}, err
-		}
+	}
+	done := func() bool {
+		return count(members) >= c.Before+len(c.Records) && shared() && committed(ctx, members, c.Topic)
+	}
+	if err := pollUntil(ctx, members, done); err != nil {
+		return answer{}, err
 	}
 	var a answer
 	for _, m := range members {
-		if err := m.client.CommitUncommittedOffsets(ctx); err != nil {
-			return answer{}, fmt.Errorf("commit: %w", err)
-		}
 		a.Read, a.Assigned = append(a.Read, m.read), append(a.Assigned, m.partitions())
 	}
 	return a, nil
 }
 
-func count(members []*member) int {
-	sum := 0
+// Commits, and says whether that is where the reading of every partition has come to. A member that had to join again may
+// be behind what others read, or be told that its generation is over.
+func committed(ctx context.Context, members []*member, topic string) bool {
+	ends := map[int32]int64{}
 	for _, m := range members {
-		sum += len(m.read)
+		for _, r := range m.read {
+			ends[*r.Partition] = max(ends[*r.Partition], r.Offset+1)
+		}
 	}
-	return sum
+	for _, m := range members {
+		if err := m.client.CommitUncommittedOffsets(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "commit:", err)
+			return false
+		}
+		offsets := m.client.CommittedOffsets()[topic]
+		for _, partition := range m.partitions() {
+			if offsets[partition].Offset < ends[partition] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Records, however often they were read.
+func count(members []*member) int {
+	type at struct {
+		partition int32
+		offset    int64
+	}
+	seen := map[at]bool{}
+	for _, m := range members {
+		for _, r := range m.read {
+			seen[at{*r.Partition, r.Offset}] = true
+		}
+	}
+	return len(seen)
 }
 
 func pollUntil(ctx context.Context, members []*member, done func() bool) error {

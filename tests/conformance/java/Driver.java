@@ -15,6 +15,7 @@ import java.util.concurrent.Future;
 import java.util.function.BooleanSupplier;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.consumer.CommitFailedException;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
@@ -22,6 +23,7 @@ import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.clients.producer.RoundRobinPartitioner;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.RebalanceInProgressException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 import org.apache.kafka.common.serialization.StringSerializer;
 
@@ -124,25 +126,51 @@ public class Driver {
 
     static Map<String, ?> group(JsonNode command) throws Exception {
         int before = command.get("before").asInt(), more = command.get("records").size();
+        String topic = command.get("topic").asText();
         List<KafkaConsumer<String, String>> members = new ArrayList<>();
         List<List<Map<String, Object>>> read = new ArrayList<>();
         try {
             join(command, members, read);
             pollUntil(members, read, () -> count(read) >= before);
+            int partitions = members.get(0).partitionsFor(topic).size();
             if (more > 0) {
                 join(command, members, read);
-                int partitions = members.get(0).partitionsFor(command.get("topic").asText()).size();
-                pollUntil(members, read, () -> members.stream().noneMatch(member -> member.assignment().isEmpty())
-                    && members.stream().mapToInt(member -> member.assignment().size()).sum() == partitions);
+                pollUntil(members, read, () -> shared(members, partitions));
                 produce(command);
-                pollUntil(members, read, () -> count(read) >= before + more);
             }
-            members.forEach(KafkaConsumer::commitSync);
+            pollUntil(members, read, () ->
+                count(read) >= before + more && shared(members, partitions) && committed(members, read));
             List<List<Integer>> assigned = members.stream()
                 .map(member -> member.assignment().stream().map(TopicPartition::partition).sorted().toList()).toList();
             return Map.of("read", read, "assigned", assigned);
         } finally {
             members.forEach(KafkaConsumer::close);
+        }
+    }
+
+    static boolean shared(List<KafkaConsumer<String, String>> members, int partitions) {
+        return members.stream().noneMatch(member -> member.assignment().isEmpty())
+            && members.stream().mapToInt(member -> member.assignment().size()).sum() == partitions;
+    }
+
+    /** Commits, and says whether that is where the reading of every partition has come to. A member that had to join again may
+     * be behind what others read, or be told that its commit is of a generation that is over. */
+    static boolean committed(List<KafkaConsumer<String, String>> members, List<List<Map<String, Object>>> read) {
+        Map<Object, Long> ends = new HashMap<>();
+        read.forEach(its -> its.forEach(record ->
+            ends.merge(record.get("partition"), (long) record.get("offset") + 1, Math::max)));
+        try {
+            for (var member : members) {
+                member.commitSync();
+                for (var at : member.committed(member.assignment()).entrySet()) {
+                    Long end = ends.get(at.getKey().partition());
+                    if (end != null && (at.getValue() == null || at.getValue().offset() != end)) return false;
+                }
+            }
+            return true;
+        } catch (CommitFailedException | RebalanceInProgressException error) {
+            System.err.println(error);
+            return false;
         }
     }
 
@@ -165,8 +193,10 @@ public class Driver {
         member.subscribe(List.of(command.get("topic").asText()));
     }
 
+    /** Records, however often they were read. */
     static int count(List<List<Map<String, Object>>> read) {
-        return read.stream().mapToInt(List::size).sum();
+        return (int) read.stream().flatMap(List::stream)
+            .map(record -> List.of(record.get("partition"), record.get("offset"))).distinct().count();
     }
 
     static void pollUntil(

@@ -1,8 +1,10 @@
 """kafka-python behind the commands of ../README.md."""
 
 import json
+import logging
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
@@ -10,6 +12,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from kafka.errors import KafkaError
 
 PATIENCE_SECONDS = 60
 
@@ -94,6 +97,12 @@ ASSIGNORS = {
 
 def group(servers, command):
     members, read = [], []
+    # Side by side and not for short: a member whose rebalance is over between two polls begins another one (3.0.12), and where
+    # one polls after the other, that is each time.
+    pool = ThreadPoolExecutor()
+
+    def poll(member):
+        return member.poll(timeout_ms=1000)
 
     def join():
         assignor = ASSIGNORS[command["assignor"]]
@@ -113,16 +122,37 @@ def group(servers, command):
             if time.monotonic() > deadline:
                 assigned = [member.assignment() for member in members]
                 raise TimeoutError(f"read {count()} records, assigned {assigned}")
-            for member, its in zip(members, read):
-                for records in member.poll(timeout_ms=100).values():
+            for polled, its in zip(pool.map(poll, members), read):
+                for records in polled.values():
                     its += map(received, records)
 
     def count():
-        return sum(map(len, read))
+        """Records, however often they were read."""
+        return len({(record["partition"], record["offset"]) for its in read for record in its})
 
     def shared():
         sizes = [len(member.assignment()) for member in members]
         return all(sizes) and sum(sizes) == len(members[0].partitions_for_topic(command["topic"]))
+
+    def committed():
+        """Commits, and says whether that is where the reading of every partition has come to.
+
+        A member that had to join again may be behind what others read, or be told that its generation is over.
+        """
+        ends = {}
+        for its in read:
+            for record in its:
+                ends[record["partition"]] = max(ends.get(record["partition"], 0), record["offset"] + 1)
+        try:
+            for member in members:
+                member.commit()
+                for at in member.assignment():
+                    if at.partition in ends and member.committed(at) != ends[at.partition]:
+                        return False
+        except KafkaError as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            return False
+        return True
 
     try:
         join()
@@ -131,14 +161,14 @@ def group(servers, command):
             join()
             poll_until(shared)
             produce(servers, command)
-            poll_until(lambda: count() >= command["before"] + len(command["records"]))
-        for member in members:
-            member.commit()
+        wanted = command["before"] + len(command["records"])
+        poll_until(lambda: count() >= wanted and shared() and committed())
         assigned = [sorted(at.partition for at in member.assignment()) for member in members]
         return {"read": read, "assigned": assigned}
     finally:
         for member in members:
             member.close()
+        pool.shutdown()
 
 
 def received(record):
@@ -153,6 +183,7 @@ def received(record):
 
 
 def main():
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     servers = sys.argv[1].split(",")
     commands = {"create": create, "produce": produce, "read": read, "group": group}
     for line in sys.stdin:

@@ -8,8 +8,11 @@ const PATIENCE_MS = 60_000;
 process.env.KAFKAJS_NO_PARTITIONER_WARNING = "1";
 
 // Its log goes to standard output by default, which is ours.
-const logCreator = () => ({ namespace, log }) => console.error(namespace, log.message, log.error ?? "");
-const kafka = new Kafka({ brokers: process.argv[2].split(","), logLevel: logLevel.WARN, logCreator });
+const logCreator = () => ({ namespace, log }) => {
+  const { timestamp, message, error, memberId, generationId } = log;
+  console.error(timestamp, namespace, message, error ?? "", memberId ?? "", generationId ?? "");
+};
+const kafka = new Kafka({ brokers: process.argv[2].split(","), logLevel: logLevel.INFO, logCreator });
 
 const commands = {
   async create({ topic, partitions }) {
@@ -40,10 +43,12 @@ const commands = {
 
   async group(command) {
     const members = [];
-    const count = () => members.reduce((sum, { read }) => sum + read.length, 0);
+    // Records, however often they were read.
+    const count = () =>
+      new Set(members.flatMap(({ read }) => read.map(({ partition, offset }) => `${partition} ${offset}`))).size;
     const until = async (done) => {
       const deadline = Date.now() + PATIENCE_MS;
-      while (!done()) {
+      while (!(await done())) {
         if (Date.now() > deadline) {
           const assigned = JSON.stringify(members.map((member) => member.assigned));
           throw new Error(`read ${count()} records, assigned ${assigned}`);
@@ -51,25 +56,33 @@ const commands = {
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
     };
+    const admin = kafka.admin();
+    await admin.connect();
     try {
       await join(command, members);
       await until(() => count() >= command.before);
+      // Before the second joins: by the time it has, the first may have given its share.
+      const { length } = members[0].assigned;
+      const shared = () => {
+        const sizes = members.map(({ assigned }) => assigned.length);
+        return Math.min(...sizes) > 0 && sizes.reduce((sum, size) => sum + size, 0) === length;
+      };
       if (command.records.length > 0) {
-        // Before the second joins: by the time it has, the first may have given its share.
-        const { length } = members[0].assigned;
         await join(command, members);
-        await until(() => {
-          const sizes = members.map(({ assigned }) => assigned.length);
-          return Math.min(...sizes) > 0 && sizes[0] + sizes[1] === length;
-        });
+        await until(shared);
         await commands.produce(command);
-        await until(() => count() >= command.before + command.records.length);
       }
+      const wanted = command.before + command.records.length;
+      await until(async () => count() >= wanted && shared() && (await committed(admin, command, members)));
+      // Before one leaves, and the other has all.
+      const assigned = members.map((member) => member.assigned);
+      return { read: members.map(({ read }) => read), assigned };
     } finally {
-      // It commits what it has handed out when it stops.
-      for (const { consumer } of members) await consumer.disconnect();
+      // Together: each takes seconds. Whose leaving is not followed by a whole rebalance, or by that of the last, comes back with
+      // the next coordinator of the group, in Kafka too, and with coordinators that die sooner than its session ends it stays.
+      await Promise.all(members.map(({ consumer }) => consumer.disconnect()));
+      await admin.disconnect();
     }
-    return { read: members.map(({ read }) => read), assigned: members.map(({ assigned }) => assigned) };
   },
 
   // What its admin client knows of offsets: [partition, low, high] of each partition, and [partition, offset] by time.
@@ -91,7 +104,7 @@ const commands = {
 
 async function join({ group, topic }, members) {
   const consumer = kafka.consumer({ groupId: group });
-  const member = { consumer, read: [], assigned: [] };
+  const member = { consumer, read: [], assigned: [], position: new Map() };
   members.push(member);
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     member.assigned = (payload.memberAssignment[topic] ?? []).sort((one, other) => one - other);
@@ -101,6 +114,7 @@ async function join({ group, topic }, members) {
   await consumer.run({
     eachMessage: async ({ partition, message }) => {
       const { key, value, offset, timestamp } = message;
+      member.position.set(partition, Number(offset) + 1);
       member.read.push({
         topic,
         partition,
@@ -111,6 +125,28 @@ async function join({ group, topic }, members) {
       });
     },
   });
+}
+
+// Commits, and says whether that is where the reading of every partition has come to. A member that had to join again may be
+// behind what others read, or be told that its generation is over.
+async function committed(admin, { group, topic }, members) {
+  const ends = new Map();
+  for (const { partition, offset } of members.flatMap(({ read }) => read)) {
+    ends.set(partition, Math.max(ends.get(partition) ?? 0, offset + 1));
+  }
+  try {
+    for (const { consumer, assigned, position } of members) {
+      const own = assigned.filter((partition) => position.has(partition));
+      await consumer.commitOffsets(
+        own.map((partition) => ({ topic, partition, offset: String(position.get(partition)) })),
+      );
+    }
+    const [{ partitions }] = await admin.fetchOffsets({ groupId: group, topics: [topic] });
+    return partitions.every(({ partition, offset }) => !ends.has(partition) || Number(offset) === ends.get(partition));
+  } catch (error) {
+    console.error("commit", error.message);
+    return false;
+  }
 }
 
 async function main() {

@@ -25,6 +25,7 @@ use xtask::sh;
 use super::bench::TIDEMARK_PACKAGES;
 use super::test::need_build_tools;
 use client::Client;
+use groups::Delivery;
 use killer::Killer;
 use languages::Available;
 use report::Report;
@@ -32,8 +33,9 @@ use report::Report;
 /// A client's name, and what gets it.
 type Named = (&'static str, fn(&str) -> Result<Available>);
 
-const CLIENTS: [Named; 6] = [
+const CLIENTS: [Named; 7] = [
     ("kcat", kcat::install),
+    ("librdkafka", languages::librdkafka),
     ("java", languages::java),
     ("java-console", java_console),
     ("franz-go", languages::franz_go),
@@ -61,7 +63,7 @@ pub(crate) struct Args {
     /// Consumer groups alone.
     #[arg(long)]
     groups: bool,
-    /// Only these clients: kcat, java, java-console, franz-go, kafka-python, kafkajs.
+    /// Only these clients: kcat, librdkafka, java, java-console, franz-go, kafka-python, kafkajs.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -85,15 +87,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     // Topics that no other run has.
     let prefix = format!("conformance-{:x}", SystemTime::UNIX_EPOCH.elapsed()?.as_millis());
+    let delivery = if args.kill_coordinators { Delivery::AtLeastOnce } else { Delivery::Once };
     let mut written = Vec::new();
     for (name, client) in &mut clients {
         sh::step(name);
         if args.groups {
             report.client(name);
-            groups::run(client.as_mut(), &format!("{prefix}-{name}"), &mut report);
+            groups::run(client.as_mut(), &format!("{prefix}-{name}"), delivery, &mut report);
             continue;
         }
-        written.extend(cases::run(client.as_mut(), name, &prefix, &mut report));
+        written.extend(cases::run(client.as_mut(), name, &prefix, delivery, &mut report));
     }
     sh::step("reading what the others wrote");
     for (name, client) in clients.iter_mut().filter(|_| !args.groups) {

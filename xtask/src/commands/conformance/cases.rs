@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::client::{Client, From, Produce, Received, Record, Way};
-use super::groups;
+use super::groups::{self, Delivery};
 use super::report::Report;
 use super::rules::{self, Run};
 
@@ -31,7 +31,13 @@ pub(super) struct Written {
 }
 
 /// Takes a client through all cases. Topics begin with `prefix`.
-pub(super) fn run(client: &mut dyn Client, name: &'static str, prefix: &str, report: &mut Report) -> Option<Written> {
+pub(super) fn run(
+    client: &mut dyn Client,
+    name: &'static str,
+    prefix: &str,
+    delivery: Delivery,
+    report: &mut Report,
+) -> Option<Written> {
     report.client(name);
     let topic = format!("{prefix}-{name}");
     report.step("create a topic with 6 partitions, and find it empty", || create(client, &topic))?;
@@ -63,7 +69,7 @@ pub(super) fn run(client: &mut dyn Client, name: &'static str, prefix: &str, rep
     }
     several_topics(client, &topic, &all, report);
     many(client, &topic, report);
-    groups::run(client, &topic, report);
+    groups::run(client, &topic, delivery, report);
     client.own_steps(&topic, &all, report);
     Some(Written { client: name, topic, all })
 }

@@ -14,6 +14,16 @@ use super::client::{Abilities, Client, From, Group, PARTITIONS, Placed, Produce,
 use super::driver::Driver;
 use super::kcat;
 use super::report::Report;
+use crate::commands::test::need_build_tools;
+
+/// Its cooperative assignor is its only sticky one.
+const LIBRDKAFKA_GROUPS: &[(&str, &str)] = &[
+    ("classic", "range"),
+    ("classic", "roundrobin"),
+    ("classic", "cooperative-sticky"),
+    ("consumer", "uniform"),
+    ("consumer", "range"),
+];
 
 const JAVA_GROUPS: &[(&str, &str)] = &[
     ("classic", "RangeAssignor"),
@@ -42,6 +52,16 @@ pub(super) enum Available {
     No(String),
 }
 
+/// The one that the end-to-end tests are written with.
+pub(super) fn librdkafka(bootstrap: &str) -> Result<Available> {
+    need_build_tools()?;
+    places("librdkafka")?;
+    sh::run(sh::cargo().args(["build", "--package", "tidemark-tests", "--bin", "librdkafka-driver"]))?;
+    let mut command = Command::new(sh::target_dir().join("debug").join("librdkafka-driver"));
+    command.arg(bootstrap);
+    Ok(Available::Yes(Box::new(driver(command, "librdkafka", LIBRDKAFKA_GROUPS))))
+}
+
 pub(super) fn java(bootstrap: &str) -> Result<Available> {
     let (source, built) = places("java")?;
     let jars = match jars().and_then(|jars| machine::need("javac", &["openjdk-17-jdk-headless"]).map(|_| jars)) {
@@ -55,7 +75,7 @@ pub(super) fn java(bootstrap: &str) -> Result<Available> {
     let mut java = Command::new("java");
     let class_path = format!("{}:{}", built.display(), jars.class_path());
     java.args(["-Xmx512m", "-cp", &class_path, "Driver", bootstrap]);
-    Ok(driver(java, "java", JAVA_GROUPS))
+    Ok(Available::Yes(Box::new(driver(java, "java", JAVA_GROUPS))))
 }
 
 pub(super) fn franz_go(bootstrap: &str) -> Result<Available> {
@@ -75,7 +95,7 @@ pub(super) fn franz_go(bootstrap: &str) -> Result<Available> {
     sh::quietly(go().args(["build", "-o"]).arg(&program).arg("."))?;
     let mut command = Command::new(program);
     command.arg(bootstrap);
-    Ok(driver(command, "franz-go", FRANZ_GO_GROUPS))
+    Ok(Available::Yes(Box::new(driver(command, "franz-go", FRANZ_GO_GROUPS))))
 }
 
 pub(super) fn kafka_python(bootstrap: &str) -> Result<Available> {
@@ -96,7 +116,7 @@ pub(super) fn kafka_python(bootstrap: &str) -> Result<Available> {
     }
     let mut command = Command::new(python);
     command.arg(source.join("driver.py")).arg(bootstrap);
-    Ok(driver(command, "kafka-python", KAFKA_PYTHON_GROUPS))
+    Ok(Available::Yes(Box::new(driver(command, "kafka-python", KAFKA_PYTHON_GROUPS))))
 }
 
 pub(super) fn kafkajs(bootstrap: &str) -> Result<Available> {
@@ -123,9 +143,7 @@ pub(super) fn kafkajs(bootstrap: &str) -> Result<Available> {
     fs::copy(source.join("driver.js"), built.join("driver.js"))?;
     let mut node = Command::new("node");
     node.arg(built.join("driver.js")).arg(bootstrap);
-    let driver = Driver::new(node, built.join("log"))
-        .with_codecs(&["none", "gzip"])
-        .with_groups(&[("classic", "RoundRobinAssigner")]);
+    let driver = driver(node, "kafkajs", &[("classic", "RoundRobinAssigner")]).with_codecs(&["none", "gzip"]);
     Ok(Available::Yes(Box::new(Kafkajs { driver, reader })))
 }
 
@@ -136,11 +154,11 @@ fn places(name: &str) -> Result<(PathBuf, PathBuf)> {
     Ok((sh::root().join("tests").join("conformance").join(name), built))
 }
 
-fn driver(command: Command, name: &str, groups: &'static [(&'static str, &'static str)]) -> Available {
+fn driver(command: Command, name: &str, groups: &'static [(&'static str, &'static str)]) -> Driver {
     let log = sh::target_dir().join("conformance").join(name).join("log");
     // Of the last run only. It need not be there.
     let _ = fs::remove_file(&log);
-    Available::Yes(Box::new(Driver::new(command, log).with_groups(groups)))
+    Driver::new(command, log).with_groups(groups)
 }
 
 /// Installs what `list` names, unless that was done before.
