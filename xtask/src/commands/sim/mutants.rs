@@ -50,10 +50,7 @@ pub(super) fn run(what: Subject, first: u64, seeds: u64, only: Option<&str>) -> 
     let chosen = what.mutants().iter().filter(|mutant| only.is_none_or(|part| mutant.name.contains(part)));
     for mutant in chosen {
         let began = Instant::now();
-        let caught = attempt(what, mutant, &tree, first, seeds);
-        // Whatever came of it, the next one begins with the sources as they are.
-        copy(&sh::root(), &tree)?;
-        match caught? {
+        match attempt(what, mutant, &tree, first, seeds)? {
             Some((seed, why)) => println!(
                 "caught by seed {seed:>4}, {:>3} s: {}\n{:20}{}",
                 began.elapsed().as_secs(),
@@ -72,11 +69,22 @@ pub(super) fn run(what: Subject, first: u64, seeds: u64, only: Option<&str>) -> 
 }
 
 fn attempt(what: Subject, mutant: &Mutant, tree: &Path, first: u64, seeds: u64) -> Result<Option<(u64, String)>> {
+    let mut before = Vec::new();
     for edit in mutant.edits {
         let path = what.source(tree, edit);
         let text = fs::read_to_string(&path)?;
         fs::write(&path, edited(&text, edit).with_context(|| format!("mutant {:?}", mutant.name))?)?;
+        before.push((path, text));
     }
+    let caught = run_mutant(what, mutant, tree, first, seeds);
+    // Whatever came of it, the next one begins with the sources as they were: ours may be others by now, half changed.
+    for (path, text) in before.into_iter().rev() {
+        fs::write(path, text)?;
+    }
+    caught
+}
+
+fn run_mutant(what: Subject, mutant: &Mutant, tree: &Path, first: u64, seeds: u64) -> Result<Option<(u64, String)>> {
     let mut test = simulation(what, tree, first, seeds);
     // Of its own: the crates there have the names and paths of ours, and each would take the other's for built.
     test.env("CARGO_TARGET_DIR", tree.join("target")).env("RUST_BACKTRACE", "0");
@@ -116,7 +124,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         }
         let dir: PathBuf = copy.parent().context("a file is in a directory")?.into();
         fs::create_dir_all(dir)?;
-        fs::write(&copy, bytes)?;
+        // With its permissions, as some are programs.
+        fs::copy(source, copy)?;
     }
     Ok(())
 }
