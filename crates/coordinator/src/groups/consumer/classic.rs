@@ -113,17 +113,16 @@ impl ConsumerGroup {
             classic: Some(ClassicSide { session_timeout, protocols: request.protocols }),
         };
         let changed = before != new && self.subscribe(&id, new, None, scope, out);
+        // Topics may have changed since a member was last heard, also for who has the group become a classic one: none of the
+        // members would look for that afterwards.
+        self.catch_up(changed, scope, out);
+        self.reconcile(&id, Some(&owned), changed, scope, out);
         if downgrades {
-            if !changed {
-                self.reconcile(&id, Some(&owned), false, scope, out);
-            }
             let generation = self.member(&id)?.current.epoch;
-            if let Some(classic) = self.to_classic(&[], changed, scope, out) {
+            if let Some(classic) = self.to_classic(&[], false, scope, out) {
                 return Ok((joined(&id, generation, protocol_name), Some(classic)));
             }
         }
-        self.catch_up(changed, scope, out);
-        self.reconcile(&id, Some(&owned), changed, scope, out);
         self.set_timers(&id, |timers| {
             timers.join = None;
             timers.rebalance = None;

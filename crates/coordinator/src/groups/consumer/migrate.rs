@@ -57,8 +57,23 @@ impl ConsumerGroup {
             let member = upgraded(member, subscription, classic.generation(), assigned, scope);
             group.put(&Arc::from(id.as_str()), member, &mut out);
         }
-        group.subscriptions.rehash(scope);
+        if group.leaves_something_out(scope) {
+            // It was rebalancing, or its leader has not seen a topic grow. Kafka's group would go on so, when a static member
+            // joins with the id of one that is there, until somebody else comes.
+            group.subscriptions.topics_changed();
+        } else {
+            group.subscriptions.rehash(scope);
+        }
         Ok(group)
+    }
+
+    /// Whether there are partitions to assign that nobody has.
+    fn leaves_something_out(&self, scope: &Scope<'_>) -> bool {
+        let topics = self.members.values().flat_map(|member| self.subscriptions.topics_of(&member.subscription, scope));
+        let topics = topics.filter_map(|topic| scope.cluster.topic(topic));
+        let mut partitions =
+            topics.flat_map(|topic| (0..).zip(&topic.partitions).map(|(number, _)| (topic.id, number)));
+        partitions.any(|(topic, partition)| self.is_free("", topic, partition))
     }
 
     /// Whether the group would be a classic one if this member were not of the other protocol.

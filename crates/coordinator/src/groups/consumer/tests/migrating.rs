@@ -313,6 +313,43 @@ fn a_static_member_comes_back_with_the_other_protocol() {
 }
 
 #[test]
+fn a_group_that_a_static_member_makes_classic_has_what_came_meanwhile() {
+    let mut kit = kit();
+    assert_eq!(answer(&mut kit, static_join("a", "x")).0, 1);
+    answer(&mut kit, ConsumerHeartbeat { instance_id: Some("x".to_owned()), ..alive("a", -2) });
+    kit.topic(1, "orders", 8);
+    topics_changed(&mut kit);
+    let joined = joins(&mut kit, as_instance(classic("", &[]), "x")).unwrap();
+    assert!(is_classic(&kit));
+    assert_eq!((joined.generation, kit.state().as_str()), (2, "Stable"));
+    let request =
+        Sync { member: MemberId { instance_id: Some("x".to_owned()), ..member(&joined.member_id, 2) }, ..sync("", 2) };
+    let assignment = syncs(&mut kit, request).unwrap().assignment;
+    assert_eq!(wire::Assignment::decode(assignment).unwrap().partitions[0].partitions, [0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn a_static_member_that_comes_with_the_other_protocol_into_a_rebalance_gets_its_share() {
+    let mut kit = kit();
+    kit.settings.initial_rebalance_delay = ms(100);
+    let ticket = kit.call(GroupRequest::Join(as_instance(classic("", &[]), "x")));
+    kit.advance(ms(200));
+    // It has not assigned anything to itself yet.
+    assert_eq!((kit.joined(ticket).generation, kit.state().as_str()), (1, "CompletingRebalance"));
+    assert_eq!(answer(&mut kit, static_join("a", "x")), (2, given(&[(1, &[0, 1, 2, 3, 4, 5])])));
+    assert_nothing_leaks(&kit);
+
+    // So does one that comes to a group whose leader has not seen that the topic has grown.
+    answer(&mut kit, ConsumerHeartbeat { instance_id: Some("x".to_owned()), ..alive("a", -2) });
+    let joined = joins(&mut kit, as_instance(classic("", &[]), "x")).unwrap();
+    assert!(is_classic(&kit));
+    assert_eq!((joined.generation, kit.state().as_str()), (2, "Stable"));
+    kit.topic(1, "orders", 8);
+    topics_changed(&mut kit);
+    assert_eq!(answer(&mut kit, static_join("b", "x")), (3, given(&[(1, &[0, 1, 2, 3, 4, 5, 6, 7])])));
+}
+
+#[test]
 fn a_group_that_goes_to_and_fro_knows_what_members_still_read() {
     let (mut kit, id) = mixed_group();
     // It is to give back 5, and does not know it yet.
