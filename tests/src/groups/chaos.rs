@@ -179,6 +179,10 @@ impl Group {
         if self.crew.active() == 0 {
             self.crew.join()?;
         }
+        while self.writer.is_growing() {
+            meanwhile(true);
+            std::thread::sleep(TICK);
+        }
         let ends = self.writer.finish()?;
         let consumer: BaseConsumer = config_for(&self.bootstrap, &[("group.id", &self.name)]).create()?;
         let deadline = Instant::now() + CATCH_UP;

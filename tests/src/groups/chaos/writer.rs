@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use rdkafka::admin::NewPartitions;
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::clients::{admin_for, admin_options, block_on, config_for};
@@ -26,6 +26,8 @@ pub(super) struct Writer {
     partitions: Arc<AtomicI32>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<BTreeMap<i32, i64>>>>,
+    /// The topic is being given more partitions.
+    growing: Option<JoinHandle<()>>,
 }
 
 impl Writer {
@@ -42,26 +44,36 @@ impl Writer {
             let (topic, partitions, stop) = (topic.to_owned(), Arc::clone(&partitions), Arc::clone(&stop));
             std::thread::spawn(move || write(&producer, &topic, &partitions, &stop))
         };
-        Self { topic: topic.to_owned(), partitions, stop, thread: Some(thread) }
+        Self { topic: topic.to_owned(), partitions, stop, thread: Some(thread), growing: None }
     }
 
     pub(super) fn partitions(&self) -> i32 {
         self.partitions.load(Ordering::Relaxed)
     }
 
-    /// Gives the topic some more partitions, if nothing prevents it now.
-    pub(super) fn grow(&self, bootstrap: &str) -> bool {
-        let more = self.partitions() + 3;
-        let new = NewPartitions::new(&self.topic, more as usize);
-        let grown = block_on(admin_for(bootstrap).create_partitions([&new], &admin_options()));
-        let grown = grown.is_ok_and(|results| results.iter().all(Result::is_ok));
-        if grown {
-            self.partitions.store(more, Ordering::Relaxed);
-        }
-        grown
+    pub(super) fn is_growing(&self) -> bool {
+        self.growing.as_ref().is_some_and(|growing| !growing.is_finished())
     }
 
-    /// Stops, and returns where each partition ends.
+    /// Begins to give the topic some more partitions, unless that is under way. It lasts as long as no coordinator is there, and
+    /// whoever brings one back is not to wait for it.
+    pub(super) fn grow(&mut self, bootstrap: &str) -> bool {
+        if self.is_growing() {
+            return false;
+        }
+        let (partitions, topic, bootstrap) = (Arc::clone(&self.partitions), self.topic.clone(), bootstrap.to_owned());
+        self.growing = Some(std::thread::spawn(move || {
+            let more = partitions.load(Ordering::Relaxed) + 3;
+            let new = NewPartitions::new(&topic, more as usize);
+            let grown = block_on(admin_for(&bootstrap).create_partitions([&new], &admin_options()));
+            if grown.is_ok_and(|results| results.iter().all(Result::is_ok)) {
+                partitions.store(more, Ordering::Relaxed);
+            }
+        }));
+        true
+    }
+
+    /// Stops, and returns where each partition ends. The topic is not to be growing any more.
     pub(super) fn finish(&mut self) -> Result<BTreeMap<i32, i64>> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("it is finished once")?;
@@ -81,8 +93,12 @@ fn write(
     let mut settle = |delivery: rdkafka::producer::DeliveryFuture| -> Result<()> {
         let at = match runtime.block_on(delivery).context("the producer lives on")? {
             Ok(at) => at,
-            // It was never sent. What the producer gives up for reasons of its own is not the groups' matter.
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue), _)) => return Ok(()),
+            // After a fatal error the library gives up all that is queued.
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue), _)) => {
+                let fatal = producer.client().fatal_error();
+                let (code, why) = fatal.context("the producer purged its queue, and tells no fatal error")?;
+                bail!("the producer's fatal error {code}: {why}");
+            }
             Err((error, _)) => return Err(error.into()),
         };
         let end = ends.entry(at.partition).or_insert(0);
