@@ -9,7 +9,7 @@ use tidemark_model::group::{GroupAnswer, GroupRequest, Join, Joined, Leaving, Me
 use tidemark_wire::consumer_protocol as wire;
 use tokio::time::Instant;
 
-use crate::member::{Done, Identity, REBALANCE, RETRY, Reader, SESSION, TICK};
+use crate::member::{Done, Identity, Leave, REBALANCE, RETRY, Reader, SESSION, TICK};
 
 /// How often it looks whether the topic has grown.
 const METADATA: Duration = Duration::from_secs(1);
@@ -23,24 +23,26 @@ pub struct Classic {
     generation: i32,
     /// The partitions of the topic as they were when it joined.
     seen: i32,
+    /// Its group is one of the other protocol, in which nobody leads.
+    is_led: bool,
 }
 
 /// Why it leaves the loop of a stable group.
 enum Ends {
     Rejoins,
-    Leaves,
+    Leaves(Leave),
 }
 
 impl Classic {
     pub fn new(reader: Reader, is_incremental: bool) -> Self {
-        Self { reader, is_incremental, member_id: String::new(), generation: -1, seen: 0 }
+        Self { reader, is_incremental, member_id: String::new(), generation: -1, seen: 0, is_led: true }
     }
 
     /// Is a member until it is to leave.
-    pub async fn run(mut self, leaving: impl Fn() -> bool) {
-        loop {
-            if leaving() {
-                return self.leave().await;
+    pub async fn run(mut self, leaving: impl Fn() -> Option<Leave>) {
+        while !self.reader.is_fenced {
+            if let Some(how) = leaving() {
+                return self.leave(how).await;
             }
             if !self.join().await {
                 self.reader.sleep(RETRY).await;
@@ -48,7 +50,7 @@ impl Classic {
             }
             match self.stay(&leaving).await {
                 Ends::Rejoins => self.prepare().await,
-                Ends::Leaves => return self.leave().await,
+                Ends::Leaves(how) => return self.leave(how).await,
             }
         }
     }
@@ -65,7 +67,7 @@ impl Classic {
         let name = if self.is_incremental { "cooperative-sticky" } else { "range" };
         let join = Join {
             member_id: self.member_id.clone(),
-            instance_id: None,
+            instance_id: self.reader.instance.clone(),
             protocol_type: "consumer".to_owned(),
             protocols: vec![Protocol { name: name.to_owned(), metadata: subscription.encode(3).expect("it is short") }],
             session_timeout: SESSION,
@@ -86,6 +88,16 @@ impl Classic {
             }
         };
         self.member_id.clone_from(&joined.member_id);
+        if self.is_led == joined.leader.is_empty() {
+            self.is_led = !self.is_led;
+            self.reader
+                .note(format_args!("is in a group of the {} protocol", if self.is_led { "same" } else { "other" }));
+            self.reader.group.trace.count(if self.is_led {
+                "members in a group that came back to their protocol"
+            } else {
+                "members in a group that went over to the other protocol"
+            });
+        }
         let sync = Sync {
             member: self.member(joined.generation),
             protocol_type: Some(joined.protocol_type.clone()),
@@ -103,6 +115,13 @@ impl Classic {
                 return false;
             }
         };
+        let is_leader = joined.leader == joined.member_id;
+        if is_leader && joined.skip_assignment {
+            // What was assigned before is known to it: as Kafka's clients are, it would be blind to what came meanwhile.
+            self.seen = self.reader.group.assigned();
+        } else if is_leader {
+            self.reader.group.assigns(self.seen);
+        }
         self.take(joined.generation, synced.assignment).await
     }
 
@@ -127,7 +146,7 @@ impl Classic {
         revoked.is_empty()
     }
 
-    async fn stay(&mut self, leaving: &impl Fn() -> bool) -> Ends {
+    async fn stay(&mut self, leaving: &impl Fn() -> Option<Leave>) -> Ends {
         let mut looked = Instant::now();
         loop {
             self.reader.work();
@@ -136,8 +155,8 @@ impl Classic {
             if self.reader.look_up(&identity).await == Done::Yes && !self.reader.chance.one_in(3) {
                 self.reader.commit(&identity, |_| true).await;
             }
-            if leaving() {
-                return Ends::Leaves;
+            if let Some(how) = leaving() {
+                return Ends::Leaves(how);
             }
             if !self.beat().await {
                 return Ends::Rejoins;
@@ -181,15 +200,17 @@ impl Classic {
         }
     }
 
-    async fn leave(&mut self) {
+    async fn leave(&mut self, how: Leave) {
         let identity = self.identity();
         if self.generation >= 0 {
             self.reader.commit(&identity, |_| true).await;
         }
         self.reader.stops();
-        self.reader.note(format_args!("leaves"));
-        if !self.member_id.is_empty() {
-            let leaving = Leaving { member_id: self.member_id.clone(), instance_id: None, reason: None };
+        self.reader.note(format_args!("leaves {how:?}"));
+        let instance_id = self.reader.instance.clone();
+        // Static members do not take leave by themselves, and where they do it is for good.
+        if !self.member_id.is_empty() && (how == Leave::ForGood || instance_id.is_none()) {
+            let leaving = Leaving { member_id: self.member_id.clone(), instance_id, reason: None };
             // Once: who is not heard is missed by the group.
             let _ = self.reader.ask(GroupRequest::Leave(vec![leaving])).await;
         }
@@ -204,6 +225,11 @@ impl Classic {
                 true
             }
             GroupError::RebalanceInProgress => true,
+            GroupError::FencedInstanceId => {
+                self.generation = -1;
+                self.reader.fenced();
+                true
+            }
             GroupError::IllegalGeneration => {
                 self.generation = -1;
                 self.reader.loses(&error);
@@ -226,7 +252,7 @@ impl Classic {
     }
 
     fn member(&self, generation: i32) -> Member {
-        Member { member_id: self.member_id.clone(), instance_id: None, generation }
+        Member { member_id: self.member_id.clone(), instance_id: self.reader.instance.clone(), generation }
     }
 
     fn identity(&self) -> Identity {

@@ -7,10 +7,17 @@ use tidemark_model::GroupError;
 use tidemark_model::group::{ConsumerHeartbeat, ConsumerHeartbeatAnswer, GroupAnswer, GroupRequest, TopicPartitions};
 use tokio::time::Instant;
 
-use crate::member::{Done, Identity, REBALANCE, RETRY, Reader, TICK};
+use crate::member::{Done, Identity, Leave, REBALANCE, RETRY, Reader, TICK};
 
-/// It leaves.
+/// It leaves, or will be back.
 const LEAVES: i32 = -1;
+const LEAVES_FOR_NOW: i32 = -2;
+
+/// Before a static member tries again to join, whose instance id another one has.
+const UNRELEASED: Duration = Duration::from_millis(500);
+
+/// How long one that has much to do takes to give partitions back. It is heard all the while.
+const BUSY: Duration = Duration::from_secs(4);
 
 pub struct Consumer {
     reader: Reader,
@@ -19,20 +26,27 @@ pub struct Consumer {
     interval: Duration,
     /// What the coordinator knows that it owns. None: it has to be told everything.
     told: Option<BTreeSet<i32>>,
+    /// What it is assigned, and when it has come to give back what is not of that. It reads that until then.
+    busy: Option<(Instant, BTreeSet<i32>)>,
 }
 
 impl Consumer {
     pub fn new(reader: Reader) -> Self {
         let member_id = format!("{}-{}", reader.name, reader.chance.below(u64::MAX));
-        Self { reader, member_id, epoch: 0, interval: Duration::ZERO, told: None }
+        Self { reader, member_id, epoch: 0, interval: Duration::ZERO, told: None, busy: None }
     }
 
     /// Is a member until it is to leave.
-    pub async fn run(mut self, leaving: impl Fn() -> bool) {
+    pub async fn run(mut self, leaving: impl Fn() -> Option<Leave>) {
         let mut beaten = Instant::now();
         let mut asks = true;
         loop {
             self.reader.work();
+            if self.busy.as_ref().is_some_and(|(until, _)| *until <= Instant::now())
+                && let Some((_, assigned)) = self.busy.take()
+            {
+                self.settle(assigned).await;
+            }
             let identity = self.identity();
             if self.epoch > 0 {
                 asks |= self.reader.look_up(&identity).await == Done::Ask;
@@ -40,14 +54,17 @@ impl Consumer {
                     asks |= self.reader.commit(&identity, |_| true).await == Done::Ask;
                 }
             }
-            if leaving() {
-                return self.leave().await;
+            if let Some(how) = leaving() {
+                return self.leave(how).await;
             }
             let has_news = self.told.as_ref() != Some(&self.reader.owned);
             if asks || has_news || beaten.elapsed() >= self.interval {
                 beaten = Instant::now();
                 asks = false;
                 if !self.beat().await {
+                    if self.reader.is_fenced {
+                        return;
+                    }
                     self.reader.sleep(RETRY).await;
                     continue;
                 }
@@ -68,7 +85,7 @@ impl Consumer {
         let request = ConsumerHeartbeat {
             member_id: self.member_id.clone(),
             member_epoch: self.epoch,
-            instance_id: None,
+            instance_id: self.reader.instance.clone(),
             rack: None,
             rebalance_timeout: is_full.then_some(REBALANCE),
             subscribed_topics: is_full.then(|| vec![self.reader.group.name.to_string()]),
@@ -91,7 +108,7 @@ impl Consumer {
                 false
             }
             Err(error) => {
-                self.failed(error);
+                self.failed(error).await;
                 false
             }
         }
@@ -108,6 +125,16 @@ impl Consumer {
             return;
         };
         let assigned: BTreeSet<i32> = assignment.into_iter().flat_map(|topic| topic.partitions).collect();
+        self.busy = None;
+        if !self.reader.owned.is_subset(&assigned) && self.reader.chance.one_in(3) {
+            self.reader.group.trace.count("members that took their time to give partitions back");
+            self.busy = Some((Instant::now() + self.reader.chance.up_to(BUSY), assigned));
+            return;
+        }
+        self.settle(assigned).await;
+    }
+
+    async fn settle(&mut self, assigned: BTreeSet<i32>) {
         let revoked: BTreeSet<i32> = self.reader.owned.difference(&assigned).copied().collect();
         if !revoked.is_empty() {
             let identity = self.identity();
@@ -117,18 +144,19 @@ impl Consumer {
         self.reader.owns(self.epoch, assigned);
     }
 
-    async fn leave(&mut self) {
+    async fn leave(&mut self, how: Leave) {
         if self.epoch <= 0 {
             return;
         }
         let identity = self.identity();
         self.reader.commit(&identity, |_| true).await;
         self.reader.stops();
-        self.reader.note(format_args!("leaves"));
+        self.reader.note(format_args!("leaves {how:?}"));
+        let for_now = how == Leave::ForNow && self.reader.instance.is_some();
         let request = ConsumerHeartbeat {
             member_id: self.member_id.clone(),
-            member_epoch: LEAVES,
-            instance_id: None,
+            member_epoch: if for_now { LEAVES_FOR_NOW } else { LEAVES },
+            instance_id: self.reader.instance.clone(),
             rack: None,
             rebalance_timeout: None,
             subscribed_topics: None,
@@ -141,13 +169,19 @@ impl Consumer {
         let _ = self.reader.ask(GroupRequest::ConsumerHeartbeat(request)).await;
     }
 
-    fn failed(&mut self, error: GroupError) {
+    async fn failed(&mut self, error: GroupError) {
         self.reader.note(format_args!("a heartbeat fails: {error}"));
         self.told = None;
         match error {
             GroupError::FencedMemberEpoch(_) | GroupError::UnknownMemberId(_) | GroupError::GroupIdNotFound(_) => {
-                self.epoch = 0;
+                (self.epoch, self.busy) = (0, None);
                 self.reader.loses(&error);
+            }
+            GroupError::FencedInstanceId => self.reader.fenced(),
+            // Until the other one's session is over.
+            GroupError::UnreleasedInstanceId(_) if self.epoch == 0 => {
+                self.reader.group.trace.count("static members that waited for their instance id");
+                self.reader.sleep(UNRELEASED).await;
             }
             GroupError::NotCoordinator
             | GroupError::LoadInProgress

@@ -1,5 +1,5 @@
-//! Coordinators as processes: the service itself, on the [`Line`] that each has to the store, and the stream of calls from
-//! the gateway to each.
+//! Coordinators as processes: the service itself, on the [`Line`] that each has to the store, and the streams of calls from
+//! the gateways to each.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::gateway::GATEWAYS;
 use crate::memory::Memory;
 use crate::process::Process;
 use crate::store::{Line, Sky};
@@ -49,7 +50,8 @@ pub struct Life {
     pub line: Arc<Line>,
     chance: Chance,
     shutdown: CancellationToken,
-    stream: Mutex<Stream>,
+    /// One for each gateway.
+    streams: Vec<Mutex<Stream>>,
 }
 
 /// The ordered stream of calls to it. A call of a stream that broke does not arrive any more.
@@ -92,7 +94,7 @@ impl Coordinators {
             trace: self.trace.clone(),
             name: format!("{name}#{born}"),
             sky: Arc::clone(&self.sky),
-            cut: Mutex::default(),
+            cut: Arc::default(),
             leases: Mutex::default(),
         });
         let settings = Settings {
@@ -106,8 +108,8 @@ impl Coordinators {
         let entropy = Chance::of(self.seed, 2_000 + born).entropy();
         let (store, clock) = (Arc::clone(&line) as _, Arc::new(self.trace.clone()));
         let service = Service::start(store, None, settings, clock, entropy, shutdown.clone());
-        let (calls, sent) = mpsc::unbounded_channel();
-        let stream = Stream { calls, broken: CancellationToken::new(), last: Instant::now() };
+        let stream = |calls| Stream { calls, broken: CancellationToken::new(), last: Instant::now() };
+        let (calls, sent): (Vec<_>, Vec<_>) = (0..GATEWAYS).map(|_| mpsc::unbounded_channel()).unzip();
         let chance = Chance::of(self.seed, 3_000 + born);
         let life = Arc::new(Life {
             name: name.to_owned(),
@@ -116,9 +118,11 @@ impl Coordinators {
             line,
             chance,
             shutdown,
-            stream: Mutex::new(stream),
+            streams: calls.into_iter().map(|calls| Mutex::new(stream(calls))).collect(),
         });
-        tokio::spawn(Arc::clone(&life).deliver(sent));
+        for sent in sent {
+            tokio::spawn(Arc::clone(&life).deliver(sent));
+        }
         {
             let (life, trace) = (Arc::clone(&life), self.trace.clone());
             tokio::spawn(async move {
@@ -153,7 +157,7 @@ impl Life {
         self.process.kill();
         // What is left of its tasks has no more to do, and ends.
         self.shutdown.cancel();
-        self.break_stream();
+        self.break_streams();
     }
 
     /// Hands over what it has, and ends.
@@ -165,19 +169,23 @@ impl Life {
             () = self.service.stopped() => {}
         }
         self.process.kill();
-        self.break_stream();
+        self.break_streams();
     }
 
-    /// The connection to it breaks, and another is made.
-    pub fn break_stream(&self) {
-        let mut stream = self.stream();
+    /// The connections to it break, and others are made.
+    pub fn break_streams(&self) {
+        (0..GATEWAYS).for_each(|gateway| self.break_stream(gateway));
+    }
+
+    pub fn break_stream(&self, gateway: usize) {
+        let mut stream = self.stream(gateway);
         std::mem::take(&mut stream.broken).cancel();
     }
 
-    /// Calls it. The call takes its place now.
-    pub fn call(&self, call: GroupCall) -> BoxFuture<'static, Outcome> {
+    /// A gateway calls it. The call takes its place now.
+    pub fn call(&self, gateway: usize, call: GroupCall) -> BoxFuture<'static, Outcome> {
         let (answer, answered) = oneshot::channel();
-        let mut stream = self.stream();
+        let mut stream = self.stream(gateway);
         let broken = stream.broken.clone();
         let arrives = stream.last.max(Instant::now() + self.chance.up_to(NETWORK));
         stream.last = arrives;
@@ -212,7 +220,7 @@ impl Life {
         }
     }
 
-    fn stream(&self) -> MutexGuard<'_, Stream> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stream(&self, gateway: usize) -> MutexGuard<'_, Stream> {
+        self.streams[gateway].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! The gateway's part: it follows the cluster state, and asks the owner of a group as `gateway/src/owner.rs` does.
+//! A gateway's part: it follows the cluster state, and asks the owner of a group as `gateway/src/owner.rs` does.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,7 +26,15 @@ const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_LIMIT: Duration = Duration::from_millis(500);
 const MOVE_GRACE: Duration = Duration::from_millis(500);
 
+/// How many there are.
+pub const GATEWAYS: usize = 2;
+
+/// How late a gateway hears of a change, and how often: that one of them knows it does not mean that others do.
+const LATE: Duration = Duration::from_millis(400);
+const LATE_EVERY: Duration = Duration::from_secs(1);
+
 pub struct Gateway {
+    index: usize,
     pub coordinators: Arc<Coordinators>,
     view: ClusterView,
     /// The cluster state has changed. Those who wait are woken in the order in which they came.
@@ -41,16 +49,18 @@ struct Any {
 }
 
 impl Gateway {
-    pub fn start(coordinators: &Arc<Coordinators>, seed: u64) -> Arc<Self> {
-        let any = Any { coordinators: Arc::clone(coordinators), chance: Chance::of(seed, 10) };
-        let (name, address) = ("gateway".to_owned(), "gateway".to_owned());
+    pub fn start(coordinators: &Arc<Coordinators>, seed: u64, index: usize) -> Arc<Self> {
+        let part = 10 * (1 + index as u64);
+        let any = Any { coordinators: Arc::clone(coordinators), chance: Chance::of(seed, part) };
+        let name = format!("gateway-{index}");
+        let address = name.clone();
         let registration = Registration { role: Role::Gateway, name, incarnation: seed, address, rack: None };
-        let entropy = Chance::of(seed, 11).entropy();
+        let entropy = Chance::of(seed, part + 1).entropy();
         let (view, follower) = follow(Arc::new(any), registration, entropy, CancellationToken::new());
         let trace = coordinators.trace.clone();
         tokio::spawn(async move {
             if let Err(error) = follower.run().await {
-                trace.wrong(format!("the gateway: {error}"));
+                trace.wrong(format!("gateway {index}: {error}"));
             }
         });
         let moved = Arc::new(Notify::new());
@@ -62,8 +72,8 @@ impl Gateway {
                 }
             });
         }
-        let chance = Chance::of(seed, 12);
-        Arc::new(Self { coordinators: Arc::clone(coordinators), view, moved, chance })
+        let chance = Chance::of(seed, part + 2);
+        Arc::new(Self { index, coordinators: Arc::clone(coordinators), view, moved, chance })
     }
 
     pub fn state(&self) -> Arc<ClusterState> {
@@ -113,7 +123,7 @@ impl Gateway {
         let Some(life) = life else {
             return Err(GroupError::Unavailable("no coordinator owns the group".to_owned()));
         };
-        let mut answer = life.call(call.clone());
+        let mut answer = life.call(self.index, call.clone());
         tokio::select! {
             biased;
             answer = &mut answer => return answer,
@@ -181,9 +191,19 @@ impl Coordinator for Any {
             return futures::stream::iter([absent()]).boxed();
         }
         let life = running.swap_remove(self.chance.below(running.len() as u64) as usize);
-        let process = Arc::clone(&life.process);
+        let (process, chance) = (Arc::clone(&life.process), self.chance.clone());
+        let (mut again, mut until) = (Instant::now(), Instant::now());
+        let late = move |update| {
+            if again <= Instant::now() {
+                (again, until) = (Instant::now() + LATE_EVERY, Instant::now() + chance.up_to(LATE));
+            }
+            async move {
+                tokio::time::sleep_until(until).await;
+                update
+            }
+        };
         // A connection that says nothing is given up.
-        life.service.join(registration, resume).take_until(async move { process.is_gone().await }).boxed()
+        life.service.join(registration, resume).then(late).take_until(async move { process.is_gone().await }).boxed()
     }
 
     async fn leave(&self, _: Role, _: NodeId, _: u64) -> Result<(), CoordinatorError> {

@@ -2,7 +2,7 @@
 //!
 //! Nothing but the order of its requests keeps an older commit from undoing a newer one.
 
-use crate::member::{Identity, Reader, TICK};
+use crate::member::{Identity, Leave, Reader, TICK};
 
 pub struct Loner {
     reader: Reader,
@@ -15,9 +15,9 @@ impl Loner {
         Self { reader, count }
     }
 
-    pub async fn run(mut self, leaving: impl Fn() -> bool) {
+    pub async fn run(mut self, leaving: impl Fn() -> Option<Leave>) {
         let nobody = Identity { member_id: String::new(), at: -1, is_consumer: false };
-        while !leaving() {
+        while leaving().is_none() {
             let all = (0..self.reader.gateway.partitions(&self.reader.group.name)).collect();
             if all != self.reader.owned {
                 self.reader.owns(self.count, all);

@@ -35,6 +35,10 @@ pub struct Reader {
     pub topic: TopicId,
     pub chance: Chance,
     pub name: String,
+    /// Of a static member (KIP-345).
+    pub instance: Option<String>,
+    /// Another member has its instance id: it is to end.
+    pub is_fenced: bool,
     pub owned: BTreeSet<i32>,
     /// Where it reads on, of the partitions of which it knows that.
     positions: BTreeMap<i32, i64>,
@@ -49,6 +53,14 @@ pub struct Identity {
     pub at: i32,
     /// In the protocol of KIP-848.
     pub is_consumer: bool,
+}
+
+/// How a member is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    ForGood,
+    /// A static member that is to come back: it leaves without taking leave.
+    ForNow,
 }
 
 /// How a commit or a fetch ended, by what the member does next.
@@ -69,10 +81,12 @@ impl Reader {
         topic: TopicId,
         chance: Chance,
         name: String,
+        instance: Option<String>,
     ) -> Self {
         let (gateway, process, group) = (Arc::clone(gateway), Arc::clone(process), group.clone());
         let (owned, positions, unsaved) = Default::default();
-        Self { gateway, process, group, topic, chance, name, owned, positions, unsaved }
+        let is_fenced = false;
+        Self { gateway, process, group, topic, chance, name, instance, is_fenced, owned, positions, unsaved }
     }
 
     /// Asks the group's coordinator, as a process that may be stopped at any time.
@@ -98,7 +112,7 @@ impl Reader {
     pub fn owns(&mut self, generation: i32, partitions: BTreeSet<i32>) {
         self.positions.retain(|partition, _| partitions.contains(partition));
         self.unsaved.retain(|partition, _| partitions.contains(partition));
-        self.group.owns(&self.name, generation, &partitions);
+        self.group.owns(&self.name, self.instance.as_deref(), generation, &partitions);
         self.owned = partitions;
     }
 
@@ -114,6 +128,14 @@ impl Reader {
     pub fn loses(&mut self, why: &GroupError) {
         self.note(format_args!("loses {:?}: {why}", self.owned));
         self.group.trace.count("memberships lost");
+        self.stops();
+    }
+
+    /// It hears that another process is what it was, and does nothing more.
+    pub fn fenced(&mut self) {
+        self.note(format_args!("is fenced"));
+        self.group.trace.count("static members fenced");
+        self.is_fenced = true;
         self.stops();
     }
 
@@ -186,7 +208,7 @@ impl Reader {
         });
         let request = CommitOffsets {
             member_id: identity.member_id.clone(),
-            instance_id: None,
+            instance_id: self.instance.clone(),
             generation_or_epoch: identity.at,
             understands_epochs: true,
             retention: None,
@@ -227,6 +249,7 @@ impl Reader {
             GroupError::RebalanceInProgress
             | GroupError::IllegalGeneration
             | GroupError::UnknownMemberId(_)
+            | GroupError::FencedInstanceId
             | GroupError::StaleMemberEpoch(_)
             | GroupError::FencedMemberEpoch(_)
             | GroupError::GroupIdNotFound(_) => Done::Ask,

@@ -11,8 +11,10 @@ use tidemark_segment::testing::sim::{self, Chance, Report, Trace};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::coordinators::{Coordinators, LEASE, Life};
+use crate::gateway::GATEWAYS;
+use crate::member::Leave;
 use crate::store::Weather;
-use crate::world::{Crew, Kind, World};
+use crate::world::{Crew, Kind, Member, World};
 
 /// How long groups may take to form, and to read all that is left.
 const FORMING: Duration = Duration::from_secs(30);
@@ -21,6 +23,8 @@ const CLOSING: Duration = Duration::from_secs(120);
 const TAKEOVER: Duration = LEASE.saturating_add(Duration::from_secs(1));
 /// A second more for the members to say so, and the time that calls are under way.
 const NOTICED: Duration = Duration::from_millis(1_500);
+/// How long a static member may take to go, and to be back.
+const RETURN: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(100);
 
 type Checked<T = ()> = Result<T, String>;
@@ -55,7 +59,11 @@ async fn run(seed: u64, trace: &Trace) -> Checked {
     }
     let story = async {
         quiet(&world, &chance).await?;
-        storm(&world, &chance).await
+        tokio::select! {
+            biased;
+            done = storm(&world, &chance) => done,
+            () = tellers(&world) => Ok(()),
+        }
     };
     tokio::select! {
         biased;
@@ -117,7 +125,39 @@ async fn quiet(world: &Arc<World>, chance: &Chance) -> Checked {
         }
         world.trace.count("groups that outlived their coordinator undisturbed");
     }
+    returns(world).await?;
+    if before != Some(generations(world)) {
+        return Err(format!("a static member's return is noticed: {before:?} is now {:?}", generations(world)));
+    }
     Ok(())
+}
+
+/// Static members go and come back as another process, to what they had.
+async fn returns(world: &Arc<World>) -> Checked {
+    for crew in &world.crews {
+        let Some(member) =
+            crew.all().into_iter().find(|member| member.instance.is_some() && crew.is_alone_with_its_id(member))
+        else {
+            continue;
+        };
+        world.trace.note(format_args!("{}: a static member leaves and comes back in peace", crew.group.name));
+        member.leave(Leave::ForNow);
+        timeout(RETURN, member.process.dead.cancelled()).await.map_err(|_| "it does not leave")?;
+        world.come_back(crew, &member, true);
+        let is_back = async {
+            while !crew.group.is_read() {
+                sleep(LOOK).await;
+            }
+        };
+        if timeout(RETURN, is_back).await.is_err() {
+            return Err(format!("{}: a static member that is back gets nothing", crew.group.name));
+        }
+        right(world)?;
+        world.trace.count("static members that came back undisturbed");
+    }
+    // Whoever is to join again hears of it.
+    sleep(Duration::from_secs(2)).await;
+    right(world)
 }
 
 fn generations(world: &World) -> Vec<i32> {
@@ -136,7 +176,7 @@ async fn ask(world: &World, crew: &Crew) -> Vec<(i32, Option<i64>)> {
             client_host: "/sim".to_owned(),
             request: GroupRequest::FetchOffsets(request),
         };
-        if let Ok(GroupAnswer::FetchOffsets(fetched)) = world.gateway.ask(call).await {
+        if let Ok(GroupAnswer::FetchOffsets(fetched)) = world.any_gateway().ask(call).await {
             let mut told: BTreeMap<i32, Option<i64>> = partitions.iter().map(|at| (*at, None)).collect();
             for fetched in fetched {
                 let offset = fetched.result.ok().flatten().map(|committed| committed.offset);
@@ -148,6 +188,22 @@ async fn ask(world: &World, crew: &Crew) -> Vec<(i32, Option<i64>)> {
             return told.into_iter().collect();
         }
         sleep(LOOK).await;
+    }
+}
+
+/// Somebody asks for offsets all the time, by any gateway.
+async fn tellers(world: &Arc<World>) {
+    loop {
+        for crew in &world.crews {
+            sleep(world.chance.up_to(4 * LOOK)).await;
+            let world = Arc::clone(world);
+            let kind = crew.kind;
+            tokio::spawn(async move {
+                if let Some(crew) = world.crews.iter().find(|crew| crew.kind == kind) {
+                    ask(&world, crew).await;
+                }
+            });
+        }
     }
 }
 
@@ -176,8 +232,9 @@ async fn befall_members(world: &Arc<World>, chance: &Chance) {
         (3, Some(member)) => {
             world.trace.note(format_args!("{name}: somebody is to leave"));
             world.trace.count("members that left");
-            member.leave();
+            member.leave(Leave::ForGood);
         }
+        (4, Some(member)) if member.instance.is_some() => restart(world, crew, &member, chance),
         (4 | 5, Some(member)) => {
             world.trace.note(format_args!("{name}: somebody is killed"));
             world.trace.count("members killed");
@@ -198,6 +255,32 @@ async fn befall_members(world: &Arc<World>, chance: &Chance) {
         }
         _ => world.grow(crew).await,
     }
+}
+
+/// A static member goes, or dies, or stays where it is, and comes back after a while.
+fn restart(world: &Arc<World>, crew: &Crew, member: &Arc<Member>, chance: &Chance) {
+    let (name, time) = (Arc::clone(&crew.group.name), chance.up_to(Duration::from_secs(8)));
+    match chance.below(3) {
+        0 => {
+            world.trace.note(format_args!("{name}: a static member leaves for {time:?}"));
+            member.leave(Leave::ForNow);
+        }
+        1 => {
+            world.trace.note(format_args!("{name}: a static member is killed for {time:?}"));
+            member.process.kill();
+        }
+        _ => {
+            world.trace.note(format_args!("{name}: a static member will be there twice in {time:?}"));
+        }
+    }
+    world.trace.count("static members restarted");
+    let (world, member, kind) = (Arc::clone(world), Arc::clone(member), crew.kind);
+    tokio::spawn(async move {
+        sleep(time).await;
+        if let Some(crew) = world.crews.iter().find(|crew| crew.kind == kind) {
+            world.come_back(crew, &member, false);
+        }
+    });
 }
 
 async fn befall_coordinators(world: &Arc<World>, chance: &Chance) {
@@ -246,6 +329,11 @@ async fn befall_coordinators(world: &Arc<World>, chance: &Chance) {
             world.trace.note(format_args!("{name} does not reach the store for {time:?}"));
             world.trace.count("coordinators cut off from the store");
             life.line.set_cut(true);
+            if chance.one_in(2) {
+                // A lease is no promise: others may take over before it knows.
+                world.trace.note(format_args!("and its leases are over"));
+                life.line.lose_leases().await;
+            }
             tokio::spawn(async move {
                 sleep(time).await;
                 life.line.set_cut(false);
@@ -258,7 +346,7 @@ async fn befall_coordinators(world: &Arc<World>, chance: &Chance) {
         }
         _ => {
             world.trace.note(format_args!("the connection to {name} breaks"));
-            life.break_stream();
+            life.break_stream(chance.below(GATEWAYS as u64) as usize);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The metadata store as one coordinator sees it: late, deaf, of unknown outcome, or not at all.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub struct Line {
     pub name: String,
     pub sky: Arc<Sky>,
     /// This process alone does not reach it.
-    pub cut: Mutex<bool>,
+    pub cut: Arc<AtomicBool>,
     /// The leases that it was granted, for itself and for the nodes that follow the cluster state by it.
     pub leases: Mutex<Vec<LeaseId>>,
 }
@@ -68,7 +69,7 @@ impl Sky {
 
 impl Line {
     pub fn set_cut(&self, cut: bool) {
-        *self.cut.lock().unwrap_or_else(PoisonError::into_inner) = cut;
+        self.cut.store(cut, Ordering::Relaxed);
     }
 
     /// Ends its leases, although it is there.
@@ -81,7 +82,7 @@ impl Line {
     }
 
     fn is_cut(&self) -> bool {
-        *self.cut.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cut.load(Ordering::Relaxed)
     }
 
     async fn under_way(&self) {
@@ -156,11 +157,14 @@ impl MetadataStore for Line {
     }
 
     fn watch(&self, prefix: &str, after: u64) -> BoxStream<'static, Result<Changes, StoreError>> {
-        let (process, chance) = (Arc::clone(&self.process), self.chance.clone());
+        let (process, cut, chance) = (Arc::clone(&self.process), Arc::clone(&self.cut), self.chance.clone());
         let later = move |changes| {
-            let (process, late) = (Arc::clone(&process), chance.up_to(USUAL));
+            let (process, cut, late) = (Arc::clone(&process), Arc::clone(&cut), chance.up_to(USUAL));
             async move {
                 sleep(late).await;
+                while cut.load(Ordering::Relaxed) {
+                    sleep(SLOW).await;
+                }
                 process.runs().await;
                 changes
             }

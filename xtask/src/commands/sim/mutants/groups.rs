@@ -118,4 +118,35 @@ pub(super) const MUTANTS: &[Mutant] = &[
             replace: ".writes.push_back(write);",
         }],
     },
+    Mutant {
+        name: "a static member that was replaced heard on",
+        edits: &[
+            Edit {
+                file: "groups/classic/join.rs",
+                find: "let Some(mut member) = self.members.remove(old) else",
+                replace: "let Some(mut member) = self.members.get(old).cloned() else",
+            },
+            Edit {
+                file: "groups/classic.rs",
+                find: "Some(current) if current != member_id => return",
+                replace: "Some(current) if current.is_empty() => return",
+            },
+        ],
+    },
+    Mutant {
+        name: "a group that is upgraded without what its members have",
+        edits: &[Edit {
+            file: "groups/consumer/migrate.rs",
+            find: "let assigned = group.assigned_by(&assignment, scope);",
+            replace: "let assigned = group.assigned_by(&assignment, scope).into_iter().take(0).collect();",
+        }],
+    },
+    Mutant {
+        name: "a group that is downgraded without what its members have",
+        edits: &[Edit {
+            file: "groups/consumer/migrate.rs",
+            find: "let mut held = member.current.assigned.clone();",
+            replace: "let mut held = Partitions::default();",
+        }],
+    },
 ];
