@@ -172,6 +172,7 @@ impl ConsumerGroup {
         let Some(member) = self.members.get_mut(id) else { return };
         let before = std::mem::replace(&mut member.current, current.clone());
         member.written = out.write;
+        member.is_unheard |= before.assigned != current.assigned;
         self.disown(id, &before);
         self.own(id, &current);
         out.changed(GroupKey::ConsumerMember(id.to_string()));

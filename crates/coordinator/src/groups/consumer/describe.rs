@@ -41,7 +41,7 @@ fn described(id: &str, member: &Member, scope: &Scope<'_>) -> DescribedConsumer 
         listed.retain(|listed| scope.cluster.topic(listed.topic).is_some());
         listed
     };
-    let Member { subscription, current, target, timers: _, is_told: _, written: _ } = member;
+    let Member { subscription, current, target, timers: _, is_told: _, is_unheard: _, written: _ } = member;
     DescribedConsumer {
         member_id: id.to_owned(),
         instance_id: subscription.instance_id.clone(),

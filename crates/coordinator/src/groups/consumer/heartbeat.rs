@@ -7,7 +7,7 @@ use tidemark_model::GroupError;
 use tidemark_model::group::{ConsumerHeartbeat, ConsumerHeartbeatAnswer, GroupAnswer, TopicPartitions};
 
 use super::member::{Current, LEFT, LEFT_FOR_NOW, Member, Progress, Subscription, Timers};
-use super::reconcile::{Step, is_within};
+use super::reconcile::{Step, is_all_of, is_within};
 use super::{Classic, ConsumerGroup, session_timeout, unknown_member};
 use crate::groups::assignor::Assignor;
 use crate::groups::regex::Pattern;
@@ -108,10 +108,19 @@ impl ConsumerGroup {
         let session = scope.now + session_timeout(scope);
         self.set_timers(&id, |timers| timers.session = session);
 
+        if let Some(member) = self.members.get_mut(&id)
+            && is_all_of(owned, &member.current.assigned)
+        {
+            member.is_unheard = false;
+        }
+        // The answer with it may not have come: a client that was stopped, or whose request took too long, asks once more
+        // without saying all that it has. Kafka would tell it nothing until its assignment is another one.
+        let is_unheard = self.member(&id)?.is_unheard;
+
         let is_full = request.rebalance_timeout.is_some()
             && (request.subscribed_topics.is_some() || request.subscribed_regex.is_some())
             && request.owned.is_some();
-        let tells = request.member_epoch == 0 || is_full || assigned_others || may_have_missed;
+        let tells = request.member_epoch == 0 || is_full || assigned_others || may_have_missed || is_unheard;
         self.tell(&id, tells, scope).ok_or_else(|| unknown_member(&id))
     }
 
@@ -170,7 +179,15 @@ impl ConsumerGroup {
         let (subscription, current) = (Subscription::default(), Current::default());
         self.put(
             &id,
-            Member { subscription, current, target: Default::default(), timers, is_told: false, written: 0 },
+            Member {
+                subscription,
+                current,
+                target: Default::default(),
+                timers,
+                is_told: false,
+                is_unheard: false,
+                written: 0,
+            },
             out,
         );
         id

@@ -23,6 +23,8 @@ pub(super) struct Member {
     pub(super) timers: Timers,
     /// Whether this coordinator has told it what it is assigned.
     pub(super) is_told: bool,
+    /// Whether it is assigned something that it has not said it has: the answer that told it may have been lost.
+    pub(super) is_unheard: bool,
     /// The number of the group's write that has `current`: 0 for what was loaded.
     pub(super) written: u64,
 }

@@ -137,6 +137,7 @@ fn upgraded(
     let side = ClassicSide { session_timeout: member.session_timeout, protocols: member.protocols.clone() };
     Member {
         is_told: false,
+        is_unheard: false,
         written: 0,
         target: assigned.clone(),
         current: current_of(generation, assigned),

@@ -111,6 +111,15 @@ pub(super) fn is_within(owned: Option<&[TopicPartitions]>, assigned: &Partitions
     })
 }
 
+/// Whether the member says that it has all that it was given, and nothing else.
+pub(super) fn is_all_of(owned: Option<&[TopicPartitions]>, assigned: &Partitions) -> bool {
+    owned.is_some_and(|owned| {
+        let of_topic = |owned: &TopicPartitions| (owned.topic, owned.partitions.iter().copied().collect());
+        let owned: Partitions = owned.iter().filter(|owned| !owned.partitions.is_empty()).map(of_topic).collect();
+        owned == *assigned
+    })
+}
+
 /// As answers and descriptions have them.
 pub(super) fn to_list(partitions: &Partitions) -> Vec<TopicPartitions> {
     let topics = partitions

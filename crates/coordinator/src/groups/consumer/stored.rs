@@ -138,7 +138,7 @@ impl ConsumerGroup {
 }
 
 fn to_stored(member: &Member) -> StoredConsumerMember {
-    let Member { subscription, current, target: _, timers: _, is_told: _, written: _ } = member;
+    let Member { subscription, current, target: _, timers: _, is_told: _, is_unheard: _, written: _ } = member;
     let Subscription { instance_id, rack, client_id, client_host, rebalance_timeout, topics, regex, assignor, classic } =
         subscription.clone();
     let Current { epoch, previous_epoch, progress, assigned, revoking } = current.clone();
@@ -211,6 +211,7 @@ fn from_stored(stored: StoredConsumerMember, scope: &Scope<'_>) -> Member {
         target: Partitions::new(),
         timers,
         is_told: false,
+        is_unheard: false,
         written: 0,
     }
 }

@@ -128,6 +128,7 @@ fn two_members() -> Kit {
     assert_eq!(answer(&mut kit, owning("a", 1, &[(1, &[0, 1, 2, 3, 4, 5])])), (1, given(&[(1, &[0, 1, 2])])));
     assert_eq!(answer(&mut kit, owning("a", 1, &[(1, &[0, 1, 2])])), (2, None));
     assert_eq!(answer(&mut kit, alive("b", 2)), (2, given(&[(1, &[3, 4, 5])])));
+    assert_eq!(answer(&mut kit, owning("b", 2, &[(1, &[3, 4, 5])])), (2, None));
     assert_eq!(kit.state(), "Stable");
     kit
 }

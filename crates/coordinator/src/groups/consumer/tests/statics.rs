@@ -16,6 +16,7 @@ fn two_statics() -> Kit {
     answer(&mut kit, static_join("b", "y"));
     answer(&mut kit, as_static(owning("a", 1, &[(1, &[0, 1, 2])]), "x"));
     assert_eq!(answer(&mut kit, as_static(alive("b", 2), "y")), (2, given(&[(1, &[3, 4, 5])])));
+    assert_eq!(answer(&mut kit, as_static(owning("b", 2, &[(1, &[3, 4, 5])]), "y")), (2, None));
     kit
 }
 

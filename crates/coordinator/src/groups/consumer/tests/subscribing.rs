@@ -28,7 +28,7 @@ fn new_partitions_reach_the_group_with_the_next_heartbeat() {
     // What does not concern it does not disturb it.
     kit.topic(5, "clicks", 8);
     topics_changed(&mut kit);
-    assert_eq!(answer(&mut kit, alive("a", 3)), (3, None));
+    assert_eq!(answer(&mut kit, owning("a", 3, &[(1, &[0, 1, 2, 6])])), (3, None));
     assert_eq!(describe(&mut kit).epoch, 3);
 }
 
@@ -84,7 +84,7 @@ fn topics_are_found_by_a_pattern_also_those_that_come_later() {
     // However fast they come, all topics are looked through once a second.
     kit.topic(5, "clicks.asia", 1);
     topics_changed(&mut kit);
-    assert_eq!(answer(&mut kit, alive("a", 2)), (2, None));
+    assert_eq!(answer(&mut kit, owning("a", 2, &[(2, &[0]), (4, &[0])])), (2, None));
     kit.advance(ms(1_000));
     assert_eq!(answer(&mut kit, alive("a", 2)), (3, given(&[(2, &[0]), (4, &[0]), (5, &[0])])));
     assert!(group(&kit).is_subscribed_to("clicks.any"));
