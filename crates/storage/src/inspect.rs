@@ -10,7 +10,7 @@ use tidemark_segment::{Checkpoint, FormatError, Holder, IndexObject, MetadataSna
 
 use crate::entry::{Children, Content, Entry, Fold, Run};
 use crate::state::State;
-use crate::wal::format::{FILE_HEADER_LEN, FileHeader, Frame, align, next_group};
+use crate::wal::format::{FILE_HEADER_LEN, FileHeader, frames};
 
 /// Lines of one list, when not all are asked for.
 const FEW: usize = 20;
@@ -58,19 +58,11 @@ impl Page {
             Ok(header) => header,
             Err(error) => return writeln!(self.text, "a file of the write-ahead log: {error}"),
         };
-        let FileHeader { journal, wal_incarnation, sequence, first_index, previous_checksum } = header;
+        let FileHeader { journal, wal_incarnation, sequence, first_index, previous_checksum: _ } = header;
         writeln!(self.text, "write-ahead log of journal {journal}, incarnation {wal_incarnation:016x}")?;
         writeln!(self.text, "file {sequence} of the log, entries from {first_index} on, {} bytes", bytes.len())?;
-        let seed = header.seed();
-        let (mut position, mut checksum, mut count, mut groups) = (FILE_HEADER_LEN as u64, previous_checksum, 0, 0);
-        loop {
-            let at = |position: u64| bytes.get(position as usize..).and_then(|rest| Frame::parse(rest, seed));
-            let Some((begin, frame)) = [align(position), next_group(position)]
-                .into_iter()
-                .find_map(|begin| at(begin).filter(|frame| frame.previous_checksum == checksum).map(|f| (begin, f)))
-            else {
-                break;
-            };
+        let (mut position, mut count, mut groups) = (FILE_HEADER_LEN as u64, 0, 0);
+        for (begin, frame) in frames(bytes, &header) {
             groups += usize::from(frame.place_in_group == 0);
             if count < self.few {
                 let entry = frame.decode(&bytes.slice(begin as usize..));
@@ -79,7 +71,6 @@ impl Page {
                 writeln!(self.text, "  {begin:>10}  {}/{}  {} bytes  {what}", id.epoch, id.index, frame.length)?;
             }
             count += 1;
-            checksum = frame.checksum;
             position = begin + u64::from(frame.length);
         }
         self.more(count)?;

@@ -10,7 +10,7 @@ use tidemark_model::{JournalId, TopicPartition};
 use crate::data_dir::identity::Identity;
 use crate::entry::Entry;
 use crate::error::StartError;
-use crate::wal::format::{FILE_HEADER_LEN, FileHeader, Frame, align, next_group};
+use crate::wal::format::{FILE_HEADER_LEN, FileHeader, frames};
 
 /// A storage node of which the data directory is still there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,17 +52,10 @@ impl Told {
     /// Takes in a file of the log. What cannot be read is passed over: a start reads all of it again, and judges.
     pub(super) fn read(&mut self, file: &Bytes) {
         let Ok(header) = FileHeader::decode(file) else { return };
-        let (seed, mut position, mut checksum) = (header.seed(), FILE_HEADER_LEN as u64, header.previous_checksum);
-        let at = |position: u64| file.get(position as usize..).and_then(|rest| Frame::parse(rest, seed));
-        while let Some((begin, frame)) = [align(position), next_group(position)]
-            .into_iter()
-            .find_map(|begin| at(begin).filter(|frame| frame.previous_checksum == checksum).map(|f| (begin, f)))
-        {
+        for (begin, frame) in frames(file, &header) {
             if let Ok(entry) = frame.decode(&file.slice(begin as usize..)) {
                 self.note(&entry);
             }
-            checksum = frame.checksum;
-            position = begin + u64::from(frame.length);
         }
     }
 

@@ -158,6 +158,20 @@ pub fn next_group(position: u64) -> u64 {
     position.next_multiple_of(BLOCK as u64)
 }
 
+/// The entries of a file that follow each other from its beginning on, with where each begins. For who only looks: it ends
+/// where nothing valid follows, and recovery alone judges what that means.
+pub fn frames(file: &[u8], header: &FileHeader) -> impl Iterator<Item = (u64, Frame)> {
+    let (seed, mut end, mut checksum) = (header.seed(), FILE_HEADER_LEN as u64, header.previous_checksum);
+    std::iter::from_fn(move || {
+        let at = |begin: u64| Frame::parse(file.get(begin as usize..)?, seed).map(|frame| (begin, frame));
+        let follows = |(_, frame): &(u64, Frame)| frame.previous_checksum == checksum;
+        // In the same group, or as the first of the next one.
+        let (begin, frame) = [align(end), next_group(end)].into_iter().find_map(|begin| at(begin).filter(follows))?;
+        (end, checksum) = (begin + u64::from(frame.length), frame.checksum);
+        Some((begin, frame))
+    })
+}
+
 impl Frame {
     /// Writes the header in front of `covered`, the part of the payload that the checksum covers, which may continue in
     /// `body`. Returns the frame with its checksum.
