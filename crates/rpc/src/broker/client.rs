@@ -1,11 +1,10 @@
 //! A broker on another node.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::{self, BoxFuture, FutureExt as _};
-use prost::Message;
+use prost::Message as _;
 use tidemark_model::broker::{
     FetchRequest, Fetched, PartitionEpochQuery, PartitionOffsetQuery, PartitionRecordDeletion, ProduceRequest,
 };
@@ -20,7 +19,6 @@ use crate::limits::{HOP_MARGIN, MAX_FETCH, READ_DEADLINE};
 use crate::ordered::{Identity, Lane, Link, Outgoing, answer};
 use crate::proto as wire;
 use crate::scatter::{Incoming, call};
-use crate::status::Failure;
 use crate::trace;
 use crate::transport::{AddressError, connect, connection, endpoint};
 
@@ -34,14 +32,6 @@ impl RemoteBroker {
     pub(crate) fn new(address: &str, entropy: Arc<dyn Entropy>) -> Result<Self, AddressError> {
         let produce = Link::new(ProduceLane { endpoint: endpoint(address)? }, entropy);
         Ok(Self { produce, reads: connection(address)? })
-    }
-
-    async fn ask<M, A>(&self, method: &'static str, question: M, deadline: Duration) -> Result<A, Failure>
-    where
-        M: Message + Unpin + 'static,
-        A: Message + Default + 'static,
-    {
-        call::unary(self.reads.clone(), method, question, deadline).await
     }
 }
 
@@ -78,7 +68,7 @@ impl Broker for RemoteBroker {
         let count = queries.len();
         let request = wire::BrokerListOffsetsRequest { queries: all(queries) };
         let response: Result<wire::BrokerListOffsetsResponse, _> =
-            self.ask("/tidemark.v1.Broker/ListOffsets", request, READ_DEADLINE).await;
+            call::unary(self.reads.clone(), "/tidemark.v1.Broker/ListOffsets", request, READ_DEADLINE).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 
@@ -86,7 +76,7 @@ impl Broker for RemoteBroker {
         let count = queries.len();
         let request = wire::BrokerEpochEndsRequest { queries: all(queries) };
         let response: Result<wire::BrokerEpochEndsResponse, _> =
-            self.ask("/tidemark.v1.Broker/EpochEnds", request, READ_DEADLINE).await;
+            call::unary(self.reads.clone(), "/tidemark.v1.Broker/EpochEnds", request, READ_DEADLINE).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 
@@ -95,7 +85,7 @@ impl Broker for RemoteBroker {
         let deadline = deletions.iter().map(|deletion| deletion.timeout).max().unwrap_or_default() + HOP_MARGIN;
         let request = wire::BrokerDeleteRecordsRequest { deletions: all(deletions) };
         let response: Result<wire::BrokerDeleteRecordsResponse, _> =
-            self.ask("/tidemark.v1.Broker/DeleteRecords", request, deadline).await;
+            call::unary(self.reads.clone(), "/tidemark.v1.Broker/DeleteRecords", request, deadline).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 }

@@ -4,12 +4,11 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::{self, BoxFuture, FutureExt as _};
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
-use prost::Message;
+use prost::Message as _;
 use tidemark_model::storage::{
     AppendRequest, Appended, EpochEnd, EpochQuery, FoundOffset, OffsetQuery, Read, ReadRequest, RecordDeletion,
     TailCommand, TailEvent,
@@ -41,14 +40,6 @@ impl RemoteStorage {
         let append = Link::new(AppendLane { endpoint: endpoint(address)? }, entropy);
         Ok(Self { append, reads: connection(address)? })
     }
-
-    async fn ask<M, A>(&self, method: &'static str, question: M, deadline: Duration) -> Result<A, Failure>
-    where
-        M: Message + Unpin + 'static,
-        A: Message + Default + 'static,
-    {
-        call::unary(self.reads.clone(), method, question, deadline).await
-    }
 }
 
 #[async_trait]
@@ -71,7 +62,8 @@ impl Storage for RemoteStorage {
     async fn read(&self, mut request: ReadRequest) -> Result<Read, StorageError> {
         request.max_bytes = request.max_bytes.min(MAX_FETCH);
         let request = wire::ReadRequest::from(request);
-        let response: wire::ReadResponse = self.ask("/tidemark.v1.Storage/Read", request, READ_DEADLINE).await?;
+        let response: wire::ReadResponse =
+            call::unary(self.reads.clone(), "/tidemark.v1.Storage/Read", request, READ_DEADLINE).await?;
         Result::try_from(response).map_err(Failure::from)?
     }
 
@@ -79,7 +71,7 @@ impl Storage for RemoteStorage {
         let count = queries.len();
         let request = wire::StorageListOffsetsRequest { queries: all(queries) };
         let response: Result<wire::StorageListOffsetsResponse, _> =
-            self.ask("/tidemark.v1.Storage/ListOffsets", request, READ_DEADLINE).await;
+            call::unary(self.reads.clone(), "/tidemark.v1.Storage/ListOffsets", request, READ_DEADLINE).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 
@@ -87,7 +79,7 @@ impl Storage for RemoteStorage {
         let count = queries.len();
         let request = wire::StorageEpochEndsRequest { queries: all(queries) };
         let response: Result<wire::StorageEpochEndsResponse, _> =
-            self.ask("/tidemark.v1.Storage/EpochEnds", request, READ_DEADLINE).await;
+            call::unary(self.reads.clone(), "/tidemark.v1.Storage/EpochEnds", request, READ_DEADLINE).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 
@@ -96,7 +88,7 @@ impl Storage for RemoteStorage {
         let deadline = deletions.iter().map(|deletion| deletion.timeout).max().unwrap_or_default() + HOP_MARGIN;
         let request = wire::StorageDeleteRecordsRequest { deletions: all(deletions) };
         let response: Result<wire::StorageDeleteRecordsResponse, _> =
-            self.ask("/tidemark.v1.Storage/DeleteRecords", request, deadline).await;
+            call::unary(self.reads.clone(), "/tidemark.v1.Storage/DeleteRecords", request, deadline).await;
         spread(count, response.and_then(|response| Ok(answers(count, response.results)?)))
     }
 
