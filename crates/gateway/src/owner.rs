@@ -137,8 +137,8 @@ fn may_be_repeated(error: &GroupError, request: &GroupRequest) -> bool {
             | GroupRequest::DescribeConsumer
             | GroupRequest::AlterConfigs { .. }
             | GroupRequest::DescribeConfigs => true,
-            // The second time there is nobody to leave and nothing to delete. And a new assignment is told once: who
-            // hears an error instead asks for it again.
+            // The second time there is nobody to leave and nothing to delete. And who hears an error to a heartbeat of
+            // KIP-848 says with the next one all that it has.
             GroupRequest::Leave(_) | GroupRequest::Delete | GroupRequest::ConsumerHeartbeat(_) => false,
         },
         GroupError::InvalidGroupId
