@@ -15,9 +15,12 @@ use super::reconcile::to_list;
 use super::{ConsumerGroup, heartbeat_interval, unknown_member};
 use crate::groups::{Out, Scope, Ticket};
 
-/// How soon a member asks again that waits for what others give back. Kafka lets it wait for a whole interval, seconds in
-/// which nobody reads those partitions.
-const WAITING_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+/// How soon a member asks again that waits for what others give back, for each member of its group. Kafka lets it wait for a
+/// whole interval, seconds in which nobody reads those partitions. The more members wait, the longer between two questions
+/// of one, so that a large group asks little more often than a small one.
+const WAITING_HEARTBEAT_INTERVAL_PER_MEMBER: Duration = Duration::from_millis(10);
+const LEAST_WAITING_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
+const MOST_WAITING_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long an answer is held at most. What the client sends behind its heartbeat on the same connection, a commit perhaps,
 /// waits as long: a tenth of the time while its group rebalances.
@@ -33,6 +36,7 @@ pub(super) struct Held {
 impl ConsumerGroup {
     /// What a member is told as it is now.
     pub(super) fn tell(&mut self, id: &Arc<str>, tells: bool, scope: &Scope<'_>) -> Option<ConsumerHeartbeatAnswer> {
+        let waiting_interval = waiting_heartbeat_interval(self.members.len());
         let member = self.members.get_mut(id)?;
         member.is_told |= tells;
         let waits = member.current.progress == Progress::UnreleasedPartitions;
@@ -40,7 +44,7 @@ impl ConsumerGroup {
         Some(ConsumerHeartbeatAnswer {
             member_id: id.to_string(),
             member_epoch: member.current.epoch,
-            heartbeat_interval: if waits { interval.min(WAITING_HEARTBEAT_INTERVAL) } else { interval },
+            heartbeat_interval: if waits { interval.min(waiting_interval) } else { interval },
             assignment: tells.then(|| to_list(&member.current.assigned)),
         })
     }
@@ -111,5 +115,23 @@ impl ConsumerGroup {
 
     pub(super) fn next_held(&self) -> Option<Instant> {
         self.held.values().map(|held| held.until).min()
+    }
+}
+
+/// How soon a member asks again that waits for others, in a group of so many.
+fn waiting_heartbeat_interval(members: usize) -> Duration {
+    WAITING_HEARTBEAT_INTERVAL_PER_MEMBER
+        .saturating_mul(u32::try_from(members).unwrap_or(u32::MAX))
+        .clamp(LEAST_WAITING_HEARTBEAT_INTERVAL, MOST_WAITING_HEARTBEAT_INTERVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_larger_the_group_the_longer_its_members_wait() {
+        let intervals = [1, 10, 30, 50, 51, usize::MAX].map(|members| waiting_heartbeat_interval(members).as_millis());
+        assert_eq!(intervals, [100, 100, 300, 500, 500, 500]);
     }
 }

@@ -31,7 +31,7 @@ fn a_partition_is_given_when_its_owner_has_given_it_back() {
 fn a_member_that_waits_for_others_asks_again_soon() {
     let mut kit = two_members();
     let waits = heartbeat(&mut kit, join("c")).unwrap();
-    assert_eq!((waits.assignment, waits.heartbeat_interval), (given(&[]), ms(500)));
+    assert_eq!((waits.assignment, waits.heartbeat_interval), (given(&[]), ms(100)));
     assert_eq!(heartbeat(&mut kit, alive("a", 2)).unwrap().heartbeat_interval, ms(5_000));
     answer(&mut kit, owning("a", 2, &[(1, &[0, 1])]));
     answer(&mut kit, alive("b", 2));
