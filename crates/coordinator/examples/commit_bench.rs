@@ -1,5 +1,6 @@
 //! Measures offset commits against a real etcd: how many transactions they become, how long they take beside one put of
-//! the same etcd at the same time, and what they make of its file.
+//! the same etcd at the same time, and what they make of its file. Then what a put for each commit costs at the same rate:
+//! what etcd would have to do if nothing were collected.
 //!
 //! `cargo run --release -p tidemark-coordinator --example commit_bench -- ETCD_HOST:PORT [COMMITS_A_SECOND] [SECONDS]`
 #![allow(clippy::print_stdout)]
@@ -102,7 +103,32 @@ async fn main() -> anyhow::Result<()> {
     println!("the file had at most {} MiB", watched.await? >> 20);
     shutdown.cancel();
     service.stopped().await;
+    tell("one of as many puts", puts(connect().await?, rate, seconds).await?);
     Ok(())
+}
+
+/// A put for each commit, measured like a commit from when it should have been made.
+async fn puts(store: Etcd, rate: u64, seconds: u64) -> anyhow::Result<Vec<Duration>> {
+    let (store, runtime) = (Arc::new(store), Handle::current());
+    let (latencies, mut measured) = mpsc::unbounded_channel();
+    let caller = tokio::task::spawn_blocking(move || {
+        let mut due = Instant::now();
+        for n in 0..rate * seconds {
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            let (store, latencies) = (Arc::clone(&store), latencies.clone());
+            runtime.spawn(async move {
+                let put = Txn::new().put(format!("/bench-puts/{}", n % GROUPS), Bytes::from(vec![7; 256]));
+                let _ = latencies.send(store.commit(put).await.map(|_| due.elapsed()));
+            });
+            due += Duration::from_secs(1) / rate as u32;
+        }
+    });
+    caller.await?;
+    let mut puts = Vec::new();
+    while let Some(latency) = measured.recv().await {
+        puts.push(latency?);
+    }
+    Ok(puts)
 }
 
 async fn topic(service: &Service) -> anyhow::Result<tidemark_model::TopicId> {
