@@ -24,6 +24,8 @@ pub struct Options {
     pub storage: String,
     /// Where the storage service keeps its log, when not under the cluster's directory.
     pub storage_dir: Option<String>,
+    /// Where segments go, when not to the S3 server.
+    pub object_store: Option<String>,
     /// Where all of them export their traces to, when anywhere.
     pub otlp_endpoint: Option<String>,
 }
@@ -37,6 +39,7 @@ impl Default for Options {
             coordinator: String::new(),
             storage: String::new(),
             storage_dir: None,
+            object_store: None,
             otlp_endpoint: None,
         }
     }
@@ -74,7 +77,7 @@ impl Services {
         let local = || format!("127.0.0.1:{}", free_port());
         let listens: Vec<String> = (0..options.coordinators).map(|_| local()).collect();
         let metadata = format!("etcd://{}", cluster.etcd.address);
-        let object_store = format!("s3://{}", S3::BUCKET);
+        let object_store = options.object_store.clone().unwrap_or_else(|| format!("s3://{}", S3::BUCKET));
         let urls: Vec<String> = listens.iter().map(|listen| quoted(&format!("http://{listen}"))).collect();
         let coordinators = format!("[{}]", urls.join(", "));
         for (index, listen) in listens.iter().enumerate() {

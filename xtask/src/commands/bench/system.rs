@@ -14,6 +14,8 @@ pub(super) enum Kind {
     Kafka,
     Standalone,
     Services,
+    /// The four processes without an S3 server, which takes more of the machine than they do.
+    ServicesDirectory,
 }
 
 impl Display for Kind {
@@ -22,6 +24,7 @@ impl Display for Kind {
             Self::Kafka => "Apache Kafka 4.2",
             Self::Standalone => "Tidemark standalone",
             Self::Services => "Tidemark, four processes",
+            Self::ServicesDirectory => "Tidemark, four processes, objects in a directory",
         })
     }
 }
@@ -37,10 +40,13 @@ impl System {
         Ok(match kind {
             Kind::Kafka => Self::Kafka(Kafka::start(dir)?),
             Kind::Standalone => Self::Standalone(Standalone::start(&binaries.join("tidemark"), dir)?),
-            Kind::Services => {
+            Kind::Services | Kind::ServicesDirectory => {
                 // Kafka is started without it too.
                 let coordinator = "group_initial_rebalance_delay_ms = 0\n".to_owned();
-                let options = Options { brokers: 1, gateways: 1, coordinator, ..Options::default() };
+                let objects = dir.join("objects");
+                std::fs::create_dir_all(&objects)?;
+                let object_store = (kind == Kind::ServicesDirectory).then(|| format!("file://{}", objects.display()));
+                let options = Options { brokers: 1, gateways: 1, coordinator, object_store, ..Options::default() };
                 let began = Instant::now();
                 let services = Services::start(binaries, dir, &options)?;
                 Self::Services(Box::new(services), began.elapsed())
