@@ -62,17 +62,12 @@ async fn main() -> anyhow::Result<()> {
     // with the timer by which they leave.
     let caller = tokio::task::spawn_blocking(move || {
         let (mut before, mut lateness) = (0, Vec::new());
-        let mut due = Instant::now();
-        for n in 0.. {
-            if due >= end {
-                break;
-            }
-            if due >= begun && before == 0 {
-                before = counted.transactions.load(Ordering::Relaxed);
-                counted.took.lock().expect("no holder panics").clear();
-            }
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        at_rate(rate, end, |n, due| {
             if due >= begun {
+                if before == 0 {
+                    before = counted.transactions.load(Ordering::Relaxed);
+                    counted.took.lock().expect("no holder panics").clear();
+                }
                 lateness.push(due.elapsed());
             }
             let (call, latencies) = (called.call(commit(topic, n)), latencies.clone());
@@ -83,8 +78,7 @@ async fn main() -> anyhow::Result<()> {
                     let _ = latencies.send((ok, due.elapsed()));
                 }
             });
-            due += Duration::from_secs(1) / rate as u32;
-        }
+        });
         (before, lateness)
     });
     let (before, lateness) = caller.await?;
@@ -107,21 +101,31 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes calls at a rate until then, each with its number and when it is due. Blocks.
+fn at_rate(rate: u64, until: Instant, mut call: impl FnMut(u64, Instant)) {
+    let mut due = Instant::now();
+    for n in 0.. {
+        if due >= until {
+            break;
+        }
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        call(n, due);
+        due += Duration::from_secs(1) / rate as u32;
+    }
+}
+
 /// A put for each commit, measured like a commit from when it should have been made.
 async fn puts(store: Etcd, rate: u64, seconds: u64) -> anyhow::Result<Vec<Duration>> {
     let (store, runtime) = (Arc::new(store), Handle::current());
     let (latencies, mut measured) = mpsc::unbounded_channel();
     let caller = tokio::task::spawn_blocking(move || {
-        let mut due = Instant::now();
-        for n in 0..rate * seconds {
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        at_rate(rate, Instant::now() + Duration::from_secs(seconds), |n, due| {
             let (store, latencies) = (Arc::clone(&store), latencies.clone());
             runtime.spawn(async move {
                 let put = Txn::new().put(format!("/bench-puts/{}", n % GROUPS), Bytes::from(vec![7; 256]));
                 let _ = latencies.send(store.commit(put).await.map(|_| due.elapsed()));
             });
-            due += Duration::from_secs(1) / rate as u32;
-        }
+        });
     });
     caller.await?;
     let mut puts = Vec::new();

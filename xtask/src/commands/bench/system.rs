@@ -14,7 +14,8 @@ pub(super) enum Kind {
     Kafka,
     Standalone,
     Services,
-    /// The four processes without an S3 server, which takes more of the machine than they do.
+    /// The four processes with their objects in a directory: an S3 server that stores them takes more of the machine than
+    /// they do.
     ServicesDirectory,
 }
 
@@ -44,7 +45,6 @@ impl System {
                 // Kafka is started without it too.
                 let coordinator = "group_initial_rebalance_delay_ms = 0\n".to_owned();
                 let objects = dir.join("objects");
-                std::fs::create_dir_all(&objects)?;
                 let object_store = (kind == Kind::ServicesDirectory).then(|| format!("file://{}", objects.display()));
                 let options = Options { brokers: 1, gateways: 1, coordinator, object_store, ..Options::default() };
                 let began = Instant::now();

@@ -16,14 +16,14 @@ use super::{ConsumerGroup, heartbeat_interval, unknown_member};
 use crate::groups::{Out, Scope, Ticket};
 
 /// How soon a member asks again that waits for what others give back, for each member of its group. Kafka lets it wait for a
-/// whole interval, seconds in which nobody reads those partitions. The more members wait, the longer between two questions
-/// of one, so that a large group asks little more often than a small one.
+/// whole interval, seconds in which nobody reads those partitions. The larger the group, the longer between two questions of
+/// one member, so that all of a large group ask little more often than those of a small one.
 const WAITING_HEARTBEAT_INTERVAL_PER_MEMBER: Duration = Duration::from_millis(10);
 const LEAST_WAITING_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(100);
 const MOST_WAITING_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long an answer is held at most. What the client sends behind its heartbeat on the same connection, a commit perhaps,
-/// waits as long: a tenth of the time while its group rebalances.
+/// waits as long: up to a third of the time while a small group rebalances, a tenth in a large one.
 pub(super) const LONGEST_HELD: Duration = Duration::from_millis(50);
 
 /// An answer that tells nothing new, until there is something new.
