@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tidemark_model::group::{GroupAnswer, GroupCall, GroupRequest};
+use tidemark_model::group::{ConsumerHeartbeatAnswer, GroupAnswer, GroupCall, GroupRequest};
 use tidemark_model::{ClusterState, GroupError, Slot, route};
 use tidemark_runtime::backoff::Backoff;
 use tokio::time::Instant;
@@ -47,6 +47,8 @@ pub(crate) async fn ask(
     // What waits for other members is patient until it first fails.
     let mut until = (!waits).then_some(began + PATIENCE);
     let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LIMIT);
+    // Why it is not known whether an attempt before was done.
+    let mut doubt = None;
     loop {
         let state = gateway.cluster.current();
         let mine = route::gateway_for_group(&state, &call.group).is_some_and(|node| node.id == gateway.node);
@@ -69,8 +71,16 @@ pub(crate) async fn ask(
         };
         let error = match outcome {
             Err(error) if may_be_repeated(&error, &call.request) => error,
-            outcome => return outcome,
+            outcome => {
+                return match doubt {
+                    Some(doubt) => done_before(&call.request, outcome, doubt),
+                    None => outcome,
+                };
+            }
         };
+        if matches!(error, GroupError::TimedOut(_)) {
+            doubt.get_or_insert_with(|| error.clone());
+        }
         let until = *until.get_or_insert_with(|| Instant::now() + PATIENCE);
         let wait = backoff.next(&*gateway.entropy);
         if Instant::now() + wait >= until || gateway.shutdown.is_cancelled() {
@@ -119,7 +129,43 @@ fn waits_for_members(request: &GroupRequest) -> bool {
     matches!(request, GroupRequest::Join(_) | GroupRequest::Sync(_))
 }
 
-/// Whether to ask again after an error: the call was not done, or is the same when it is done twice.
+/// What to say of a call that was made again, as it would be said had it been done once.
+fn done_before(
+    request: &GroupRequest,
+    outcome: Result<GroupAnswer, GroupError>,
+    doubt: GroupError,
+) -> Result<GroupAnswer, GroupError> {
+    let left = |result| match result {
+        Err(GroupError::UnknownMemberId(_)) => Ok(()),
+        result => result,
+    };
+    match (request, outcome) {
+        (GroupRequest::Leave(_), Ok(GroupAnswer::Leave(results))) => {
+            Ok(GroupAnswer::Leave(results.into_iter().map(left).collect()))
+        }
+        (GroupRequest::Leave(all), Err(GroupError::UnknownMemberId(_))) => {
+            Ok(GroupAnswer::Leave(vec![Ok(()); all.len()]))
+        }
+        (GroupRequest::Delete, Err(GroupError::GroupIdNotFound(_))) => Ok(GroupAnswer::Delete),
+        (GroupRequest::ConsumerHeartbeat(heartbeat), outcome) => match outcome {
+            Err(GroupError::UnknownMemberId(_) | GroupError::GroupIdNotFound(_)) if heartbeat.member_epoch < 0 => {
+                Ok(GroupAnswer::ConsumerHeartbeat(ConsumerHeartbeatAnswer {
+                    member_id: heartbeat.member_id.clone(),
+                    member_epoch: heartbeat.member_epoch,
+                    heartbeat_interval: Duration::ZERO,
+                    assignment: None,
+                }))
+            }
+            // The first one may have given it a new epoch. Who hears an error of the coordinator says with its next
+            // heartbeat all that it has, and so is not fenced.
+            Err(GroupError::FencedMemberEpoch(_)) => Err(doubt),
+            outcome => outcome,
+        },
+        (_, outcome) => outcome,
+    }
+}
+
+/// Whether to ask again after an error: the call was not done, or no harm comes of doing it twice.
 fn may_be_repeated(error: &GroupError, request: &GroupRequest) -> bool {
     match error {
         GroupError::NotCoordinator | GroupError::LoadInProgress | GroupError::Unavailable(_) => true,
@@ -136,10 +182,10 @@ fn may_be_repeated(error: &GroupError, request: &GroupRequest) -> bool {
             | GroupRequest::Describe
             | GroupRequest::DescribeConsumer
             | GroupRequest::AlterConfigs { .. }
-            | GroupRequest::DescribeConfigs => true,
-            // The second time there is nobody to leave and nothing to delete. And who hears an error to a heartbeat of
-            // KIP-848 says with the next one all that it has.
-            GroupRequest::Leave(_) | GroupRequest::Delete | GroupRequest::ConsumerHeartbeat(_) => false,
+            | GroupRequest::DescribeConfigs
+            | GroupRequest::Leave(_)
+            | GroupRequest::Delete => true,
+            GroupRequest::ConsumerHeartbeat(heartbeat) => !heartbeat.member_id.is_empty(),
         },
         GroupError::InvalidGroupId
         | GroupError::GroupIdNotFound(_)

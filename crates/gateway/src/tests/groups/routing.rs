@@ -4,6 +4,7 @@ use tidemark_model::group::{ConsumerHeartbeatAnswer, GroupAnswer, GroupRequest};
 use tidemark_model::{GroupError, RecordKey, Role};
 use tidemark_wire::api::ApiKey;
 use tidemark_wire::messages::find_coordinator_request::FindCoordinatorRequest;
+use tidemark_wire::messages::leave_group_request::MemberIdentity;
 use tidemark_wire::messages::metadata_request::MetadataRequestTopic;
 use tidemark_wire::messages::*;
 use tokio::time::Instant;
@@ -211,10 +212,10 @@ async fn what_may_have_been_done_is_repeated_only_when_that_does_no_harm() {
     let response: JoinGroupResponse = client.call(3, &join("g", "")).await;
     assert_eq!((response.error_code, calls()), (15, 5));
 
-    // A new assignment would be lost.
+    // And so with a member of KIP-848 that leaves its id to the coordinator.
     fixture.owner().answer(lost());
     let request = build(|request: &mut ConsumerGroupHeartbeatRequest| request.group_id = "g".into());
-    let response: ConsumerGroupHeartbeatResponse = client.call(1, &request).await;
+    let response: ConsumerGroupHeartbeatResponse = client.call(0, &request).await;
     assert_eq!((response.error_code, calls()), (15, 6));
 
     // But what was not done is.
@@ -226,8 +227,66 @@ async fn what_may_have_been_done_is_repeated_only_when_that_does_no_harm() {
         assignment: None,
     };
     fixture.owner().answer(Ok(GroupAnswer::ConsumerHeartbeat(answer)));
-    let response: ConsumerGroupHeartbeatResponse = client.call(1, &request).await;
+    let response: ConsumerGroupHeartbeatResponse = client.call(0, &request).await;
     assert_eq!((response.error_code, response.heartbeat_interval_ms, calls()), (0, 5_000, 8));
+}
+
+#[tokio::test]
+async fn what_is_found_done_when_it_is_repeated_was_done() {
+    let fixture = fixture().await;
+    let mut client = fixture.client().await;
+    let answer = |outcome| fixture.owner().answer(outcome);
+    let lost = || answer(Err(GroupError::TimedOut("the stream broke".into())));
+    let unknown = || GroupError::UnknownMemberId("m".into());
+    let members = |ids: &[&str]| {
+        let member = |id: &&str| build(|member: &mut MemberIdentity| member.member_id = (*id).into());
+        build(|request: &mut LeaveGroupRequest| {
+            request.group_id = "g".into();
+            request.members = ids.iter().map(member).collect();
+        })
+    };
+    let left = |response: LeaveGroupResponse| {
+        (response.error_code, response.members.iter().map(|member| member.error_code).collect::<Vec<_>>())
+    };
+
+    // Members that left have to be known when nothing was repeated.
+    answer(Ok(GroupAnswer::Leave(vec![Err(unknown())])));
+    assert_eq!(left(client.call(5, &members(&["m"])).await), (0, vec![25]));
+    lost();
+    answer(Ok(GroupAnswer::Leave(vec![Err(unknown()), Ok(()), Err(GroupError::FencedInstanceId)])));
+    assert_eq!(left(client.call(5, &members(&["m", "n", "o"])).await), (0, vec![0, 0, 82]));
+    // The group is gone with them.
+    lost();
+    answer(Err(unknown()));
+    assert_eq!(left(client.call(5, &members(&["m", "n"])).await), (0, vec![0, 0]));
+
+    lost();
+    answer(Err(GroupError::GroupIdNotFound("g".into())));
+    let request = build(|request: &mut DeleteGroupsRequest| request.groups_names = vec!["g".into()]);
+    let response: DeleteGroupsResponse = client.call(2, &request).await;
+    assert_eq!(response.results[0].error_code, 0);
+
+    let beat = |epoch| {
+        build(|request: &mut ConsumerGroupHeartbeatRequest| {
+            (request.group_id, request.member_id, request.member_epoch) = ("g".into(), "m".into(), epoch);
+        })
+    };
+    for error in [unknown(), GroupError::GroupIdNotFound("g".into())] {
+        lost();
+        answer(Err(error));
+        let response: ConsumerGroupHeartbeatResponse = client.call(1, &beat(-1)).await;
+        assert_eq!((response.error_code, response.member_epoch), (0, -1));
+    }
+    // The member is not fenced for an epoch that it was given and did not hear of, but asked to say all that it has.
+    lost();
+    answer(Err(GroupError::FencedMemberEpoch("smaller".into())));
+    let response: ConsumerGroupHeartbeatResponse = client.call(1, &beat(3)).await;
+    assert_eq!(response.error_code, 15, "COORDINATOR_NOT_AVAILABLE");
+    // Who is gone while it is not leaving is told so.
+    lost();
+    answer(Err(unknown()));
+    let response: ConsumerGroupHeartbeatResponse = client.call(1, &beat(3)).await;
+    assert_eq!(response.error_code, 25);
 }
 
 #[tokio::test(start_paused = true)]
