@@ -22,8 +22,9 @@ use crate::world::{End, JOURNAL, World};
 const UNHEALTHY: Duration = Duration::from_secs(4);
 /// How long clients may take to end once all is calm.
 const CLOSING: Duration = Duration::from_secs(300);
-/// How long objects may stay that nothing refers to.
-const CLEANING: Duration = Duration::from_secs(3_600);
+/// How long objects may come and go: a merge waits ten minutes for more, one leads to another, and each time a checkpoint
+/// has to follow.
+const CLEANING: Duration = Duration::from_secs(3 * 3_600);
 
 /// Many times what a run has that comes to its end.
 const MOST_LINES: usize = 100_000;
