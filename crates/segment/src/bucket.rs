@@ -6,6 +6,7 @@
 //! to the caller is in [`StoreError`].
 
 mod check;
+mod directory;
 mod error;
 mod open;
 mod retry;

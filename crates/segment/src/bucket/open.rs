@@ -9,13 +9,13 @@ use std::sync::Arc;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::{ClientConfigKey, RetryConfig};
 use tidemark_model::Entropy;
 use tokio::sync::Semaphore;
 use url::Url;
 
+use super::directory::Directory;
 use super::{Bucket, Inner, MAX_IN_FLIGHT, StoreError, error};
 
 /// Longest a request may take inside the HTTP client. Only a stop behind the attempt's own deadline, which knows its size.
@@ -64,10 +64,10 @@ impl Bucket {
     pub fn in_directory(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
         let url = format!("file://{}", dir.display());
         create_durably(dir).map_err(|e| StoreError::Refused(format!("{url}: cannot create the directory: {e}")))?;
-        let store = LocalFileSystem::new_with_prefix(dir).map_err(|e| error::classify(&url, "", e))?;
+        let store = Directory::new(dir).map_err(|e| error::classify(&url, "", e))?;
         Ok(Self::with_inner(Inner {
             url,
-            store: Arc::new(store.with_fsync(true)),
+            store: Arc::new(store),
             multipart: None,
             prefix: object_store::path::Path::default(),
             visible_is_durable: false,
@@ -203,7 +203,7 @@ fn is_unfinished(file: &str) -> bool {
 }
 
 /// Creates the directory and those above it, each durable before the next is used.
-fn create_durably(dir: &Path) -> io::Result<()> {
+pub(super) fn create_durably(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
