@@ -13,8 +13,8 @@ pub(crate) use answers::{Answers, LEAST_ANSWER, Room};
 
 /// Bytes of requests that one process holds before it stops reading, beyond the largest request it accepts.
 const PROCESS_BYTES: usize = 128 << 20;
-/// Bytes of requests that one connection holds before it is not read, beyond the largest request it accepts: enough for
-/// a producer with five requests of 1 MiB in flight.
+/// Bytes of requests that one connection holds before it is not read: enough for a producer with five requests of 1 MiB in
+/// flight. A request that is larger comes alone.
 const CONNECTION_BYTES: usize = 8 << 20;
 
 /// The bounds of the process. Cheap to clone.
@@ -23,7 +23,6 @@ pub(crate) struct Admission {
     bytes: Arc<Semaphore>,
     overdraft: Arc<Semaphore>,
     connections: Arc<Semaphore>,
-    connection_bytes: usize,
 }
 
 /// The bounds of one connection.
@@ -46,12 +45,11 @@ pub(crate) struct Grant {
 }
 
 impl Admission {
-    pub(crate) fn new(max_connections: usize, max_request_bytes: usize) -> Self {
+    pub(crate) fn new(max_connections: usize) -> Self {
         Self {
             bytes: Arc::new(Semaphore::new(PROCESS_BYTES)),
             overdraft: Arc::new(Semaphore::new(1)),
             connections: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
-            connection_bytes: CONNECTION_BYTES + max_request_bytes,
         }
     }
 
@@ -60,7 +58,7 @@ impl Admission {
         let connection = Arc::clone(&self.connections).try_acquire_owned().ok()?;
         Some(ConnectionAdmission {
             process: self.clone(),
-            bytes: Arc::new(Semaphore::new(self.connection_bytes)),
+            bytes: Arc::new(Semaphore::new(CONNECTION_BYTES)),
             arrived: Grant::default(),
             overdraft: None,
             _connection: connection,
@@ -76,7 +74,9 @@ impl ConnectionAdmission {
     /// connection at a time may then go beyond the bound until its request is handled.
     pub(crate) async fn arrived(&mut self, bytes: usize) {
         let count = u32::try_from(bytes).expect("one read is far smaller than 4 GiB");
-        let own = Arc::clone(&self.bytes).acquire_many_owned(count).await;
+        // Of a larger request no more: when it has all of them, it is the only one.
+        let left = CONNECTION_BYTES - self.arrived.connection.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let own = Arc::clone(&self.bytes).acquire_many_owned(count.min(left as u32)).await;
         merge(&mut self.arrived.connection, own.expect("the semaphore is never closed"));
         if self.overdraft.is_some() {
             return;
@@ -115,7 +115,7 @@ fn merge(held: &mut Option<OwnedSemaphorePermit>, permit: OwnedSemaphorePermit) 
     }
 }
 
-/// Takes up to `bytes`: with an overdraft fewer were counted than have arrived.
+/// Takes up to `bytes`: with an overdraft, and of a large request, fewer were counted than have arrived.
 fn split(held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Option<OwnedSemaphorePermit> {
     let held = held.as_mut()?;
     held.split(bytes.min(held.num_permits()))
@@ -131,10 +131,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_is_not_read_while_its_requests_hold_its_bytes() {
-        let admission = Admission::new(10, MIB);
+        let admission = Admission::new(10);
         let mut connection = admission.connection().unwrap();
-        connection.arrived(CONNECTION_BYTES).await;
-        let first = connection.take(CONNECTION_BYTES);
+        connection.arrived(CONNECTION_BYTES - MIB).await;
+        let first = connection.take(CONNECTION_BYTES - MIB);
         connection.arrived(MIB).await;
         assert!(connection.arrived(1).now_or_never().is_none(), "its bytes are all held");
         first.release();
@@ -142,8 +142,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_request_of_more_bytes_than_a_connection_has_comes_alone() {
+        let admission = Admission::new(10);
+        let mut connection = admission.connection().unwrap();
+        connection.arrived(MIB).await;
+        let small = connection.take(MIB);
+        connection.arrived(CONNECTION_BYTES - MIB).await;
+        assert!(connection.arrived(MIB).now_or_never().is_none(), "a request is under way");
+        small.release();
+        for _ in 0..20 {
+            connection.arrived(MIB).await;
+        }
+        let large = connection.take(CONNECTION_BYTES + 20 * MIB);
+        assert!(connection.arrived(1).now_or_never().is_none(), "the large one is under way");
+        large.release();
+        connection.arrived(CONNECTION_BYTES).await;
+    }
+
+    #[tokio::test]
     async fn a_process_full_of_half_requests_completes_them_one_by_one() {
-        let admission = Admission::new(100, 100 * MIB);
+        let admission = Admission::new(100);
         let mut stuck = Vec::new();
         for _ in 0..PROCESS_BYTES / (16 * MIB) {
             let mut connection = admission.connection().unwrap();
@@ -161,7 +179,7 @@ mod tests {
 
     #[test]
     fn connections_are_counted_until_they_end() {
-        let admission = Admission::new(1, MIB);
+        let admission = Admission::new(1);
         let first = admission.connection().unwrap();
         assert!(admission.connection().is_none());
         drop(first);

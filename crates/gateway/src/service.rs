@@ -106,7 +106,7 @@ impl Service {
             metrics: Metrics::new(),
             shutdown: shutdown.clone(),
         });
-        let admission = Admission::new(settings.max_connections, settings.max_request_bytes);
+        let admission = Admission::new(settings.max_connections);
         let tasks = TaskTracker::new();
         for listener in listeners {
             let (gateway, admission, connections) = (Arc::clone(&gateway), admission.clone(), tasks.clone());
