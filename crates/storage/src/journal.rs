@@ -233,19 +233,18 @@ impl Journal {
     }
 
     fn commit(&self, group: &Group, locations: &[Location]) {
+        let mut answers = Answers::default();
         let (committed, tell_tiering, too_many) = {
             let mut core = self.lock();
             let before = seen_by_tiering(&core);
-            let committed = core.commit(&group.entries, locations);
+            let committed = core.commit(&group.entries, locations, &mut answers);
             let after = seen_by_tiering(&core);
             (committed, before != after || core.untiered_bytes() >= self.tier_at, core.has_too_many_producers())
         };
-        match committed {
-            Ok(answers) => answers.send(),
-            Err(error) => {
-                tracing::error!(journal = %self.id, %error, "the journal contradicts itself: it is not written to any more");
-                self.end(&format!("the journal contradicts itself: {error}"));
-            }
+        answers.send();
+        if let Err(error) = committed {
+            tracing::error!(journal = %self.id, %error, "the journal contradicts itself: it is not written to any more");
+            self.end(&format!("the journal contradicts itself: {error}"));
         }
         if self.failures.swap(0, Ordering::Relaxed) > 0 {
             tracing::info!(journal = %self.id, "appends succeed again");

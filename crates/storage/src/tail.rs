@@ -163,7 +163,7 @@ impl Tail {
             biased;
             command = self.commands.next() => Event::Command(command),
             Some(journal) = scan, if idle => Event::Scan(journal),
-            () = self.mailbox.wake.notified() => Event::News,
+            () = self.mailbox.woken.notified() => Event::News,
             scanned = self.catch_up.next() => Event::Scanned(scanned),
             () = retry => Event::Retry,
         }

@@ -13,8 +13,12 @@ use crate::wal::writer::Named;
 impl Core {
     /// Commits a group that is durable. An error means that the journal's state is not what was admitted: a bug, after
     /// which nothing may be answered.
-    pub(crate) fn commit(&mut self, group: &[Named], locations: &[Location]) -> Result<Answers, ApplyError> {
-        let mut answers = Answers::default();
+    pub(crate) fn commit(
+        &mut self,
+        group: &[Named],
+        locations: &[Location],
+        answers: &mut Answers,
+    ) -> Result<(), ApplyError> {
         for (Named { id, entry }, location) in group.iter().zip(locations) {
             let effects = self.state.apply(*id, entry)?;
             self.ahead_bytes = self.ahead_bytes.saturating_sub(entry_len(entry) as u64);
@@ -23,7 +27,7 @@ impl Core {
                     let slot = self.slots.entry(batch.partition).or_default();
                     slot.log.push(BatchRef::new(*id, &batch.batch, *location, true));
                     slot.committed_one();
-                    slot.readers.iter().for_each(|reader| reader.mark(batch.partition));
+                    slot.readers.iter().for_each(|reader| answers.mark(reader, batch.partition));
                     self.memory.admit(batch.partition, location.length);
                     self.untiered.push(id.index, location.length);
                 }
@@ -37,7 +41,7 @@ impl Core {
             self.starts_moved += u64::from(!effects.log_starts_moved.is_empty());
             for at in effects.log_starts_moved {
                 let readers = self.slots.get(&at).into_iter().flat_map(|slot| &slot.readers);
-                readers.for_each(|reader| reader.mark(at));
+                readers.for_each(|reader| answers.mark(reader, at));
             }
             for at in effects.removed {
                 for reader in self.slots.remove(&at).into_iter().flat_map(|slot| slot.readers) {
@@ -56,7 +60,7 @@ impl Core {
                 answers.add(waiter.reply, None);
             }
         }
-        Ok(answers)
+        Ok(())
     }
 
     /// A batch that recovery found. It is not kept in memory.

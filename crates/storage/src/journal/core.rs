@@ -98,9 +98,12 @@ pub(super) enum Reply {
     Entry(oneshot::Sender<Result<EntryId, StorageError>>, EntryId),
 }
 
-/// Answers to be sent when the lock is free.
+/// Who is told of something when the lock is free: woken while it is held, they would come to wait for it.
 #[derive(Default)]
-pub(crate) struct Answers(Vec<(Reply, Option<StorageError>)>);
+pub(crate) struct Answers {
+    replies: Vec<(Reply, Option<StorageError>)>,
+    readers: Vec<Arc<Mailbox>>,
+}
 
 /// Batches that are committed and not in the object store.
 #[derive(Default)]
@@ -311,12 +314,20 @@ impl Core {
 
 impl Answers {
     pub(super) fn add(&mut self, reply: Reply, error: Option<StorageError>) {
-        self.0.push((reply, error));
+        self.replies.push((reply, error));
     }
 
-    /// To be called without the lock: it wakes those who wait.
+    /// There is something new in the partition for its reader.
+    pub(super) fn mark(&mut self, reader: &Arc<Mailbox>, at: TopicPartition) {
+        if reader.put(at) {
+            self.readers.push(reader.clone());
+        }
+    }
+
+    /// To be called without the lock. Readers first, who have a longer way to the client.
     pub(crate) fn send(self) {
-        for (reply, error) in self.0 {
+        self.readers.iter().for_each(|reader| reader.wake());
+        for (reply, error) in self.replies {
             // Whoever asked may have stopped waiting.
             match (reply, error) {
                 (Reply::Append(reply, results), None) => drop(reply.send(results)),

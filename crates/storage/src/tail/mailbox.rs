@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     news: Mutex<News>,
-    pub(super) wake: Notify,
+    pub(super) woken: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -26,14 +26,25 @@ struct News {
 impl Mailbox {
     /// The partition has something new.
     pub(crate) fn mark(&self, at: TopicPartition) {
-        let mut news = self.lock();
-        if news.queued.insert(at) {
-            news.turns.push_back(at);
-            // Only the first since the stream looked needs to wake it.
-            if news.turns.len() == 1 {
-                self.wake.notify_one();
-            }
+        if self.put(at) {
+            self.wake();
         }
+    }
+
+    /// The partition has something new. Whether the stream has to be [woken](Self::wake), for only the first since it
+    /// looked does that.
+    #[must_use]
+    pub(crate) fn put(&self, at: TopicPartition) -> bool {
+        let mut news = self.lock();
+        let is_news = news.queued.insert(at);
+        if is_news {
+            news.turns.push_back(at);
+        }
+        is_news && news.turns.len() == 1
+    }
+
+    pub(crate) fn wake(&self) {
+        self.woken.notify_one();
     }
 
     pub(super) fn saw(&self, at: TopicPartition, log_start: i64) {
@@ -51,7 +62,7 @@ impl Mailbox {
     /// The partition's subscription is over.
     pub(crate) fn end(&self, at: TopicPartition, reason: StorageError) {
         self.lock().ended.push_back((at, reason));
-        self.wake.notify_one();
+        self.wake();
     }
 
     pub(super) fn take_turn(&self) -> Option<TopicPartition> {
