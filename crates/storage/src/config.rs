@@ -45,7 +45,7 @@ pub struct Config {
     pub producer_id_expiration_ms: u64,
     /// Milliseconds that an object stays after nothing refers to it any more.
     pub delete_grace_ms: u64,
-    /// Milliseconds between two looks for records whose retention has ended.
+    /// Milliseconds between two looks for records whose retention has ended (`log.retention.check.interval.ms`).
     pub retention_check_ms: u64,
     pub telemetry: Telemetry,
 }

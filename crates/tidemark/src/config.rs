@@ -39,6 +39,8 @@ pub struct Config {
     pub segment_ms: u64,
     /// Bytes that the write-ahead log may take. When it has them, producers are told to wait.
     pub wal_max_bytes: u64,
+    /// Milliseconds between two looks for records whose retention has ended (`log.retention.check.interval.ms`).
+    pub retention_check_ms: u64,
     pub telemetry: Telemetry,
 }
 
@@ -65,6 +67,7 @@ impl Default for Config {
             segment_bytes: SEGMENT_BYTES,
             segment_ms: SEGMENT_MS,
             wal_max_bytes: storage.wal_max_bytes,
+            retention_check_ms: storage.retention_check_ms,
             telemetry: Telemetry::default(),
         }
     }
@@ -98,6 +101,7 @@ impl Config {
             segment_bytes: self.segment_bytes,
             segment_ms: self.segment_ms,
             wal_max_bytes: self.wal_max_bytes,
+            retention_check_ms: self.retention_check_ms,
             memory_bytes: TAIL_BYTES as u64,
             ..tidemark_storage::Config::default()
         }

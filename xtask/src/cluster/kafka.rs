@@ -24,12 +24,17 @@ pub struct Kafka {
 impl Kafka {
     /// Formats `dir` and starts a broker on it, with Kafka's own defaults but for what one node needs.
     pub fn start(dir: &Path) -> Result<Self> {
+        Self::start_with(dir, "")
+    }
+
+    /// The same with more lines of `server.properties`.
+    pub fn start_with(dir: &Path, more: &str) -> Result<Self> {
         let jars = kafka::jars()?;
         let (port, controller) = (free_port(), free_port());
         let bootstrap = format!("127.0.0.1:{port}");
         let properties = dir.join("server.properties");
         fs::create_dir_all(dir)?;
-        fs::write(&properties, server_properties(&dir.join("data"), port, controller))?;
+        fs::write(&properties, server_properties(&dir.join("data"), port, controller) + more)?;
         let mut format = jars.java("256m", "kafka.tools.StorageTool");
         sh::quietly(format.args(["format", "-t", CLUSTER_ID, "-c"]).arg(&properties))?;
 

@@ -9,6 +9,10 @@ use anyhow::Result;
 use xtask::cluster::{Kafka, Options, Services, Standalone};
 use xtask::process::{self, Usage};
 
+/// How often each looks for records whose retention has ended. With the five minutes that are everybody's default the
+/// sustained load would need a hundred gigabytes first.
+const RETENTION_CHECK_MS: &str = "30000";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(super) enum Kind {
     Kafka,
@@ -39,14 +43,22 @@ pub(super) enum System {
 impl System {
     pub(super) fn start(kind: Kind, binaries: &Path, dir: &Path) -> Result<Self> {
         Ok(match kind {
-            Kind::Kafka => Self::Kafka(Kafka::start(dir)?),
-            Kind::Standalone => Self::Standalone(Standalone::start(&binaries.join("tidemark"), dir)?),
+            Kind::Kafka => {
+                let more = format!("log.retention.check.interval.ms={RETENTION_CHECK_MS}\n");
+                Self::Kafka(Kafka::start_with(dir, &more)?)
+            }
+            Kind::Standalone => {
+                let settings = [("TIDEMARK_RETENTION_CHECK_MS", RETENTION_CHECK_MS)];
+                Self::Standalone(Standalone::start_with(&binaries.join("tidemark"), dir, &settings)?)
+            }
             Kind::Services | Kind::ServicesDirectory => {
                 // Kafka is started without it too.
                 let coordinator = "group_initial_rebalance_delay_ms = 0\n".to_owned();
                 let objects = dir.join("objects");
                 let object_store = (kind == Kind::ServicesDirectory).then(|| format!("file://{}", objects.display()));
-                let options = Options { brokers: 1, gateways: 1, coordinator, object_store, ..Options::default() };
+                let storage = format!("retention_check_ms = {RETENTION_CHECK_MS}\n");
+                let options =
+                    Options { brokers: 1, gateways: 1, coordinator, storage, object_store, ..Options::default() };
                 let began = Instant::now();
                 let services = Services::start(binaries, dir, &options)?;
                 Self::Services(Box::new(services), began.elapsed())
