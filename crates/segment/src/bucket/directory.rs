@@ -1,7 +1,6 @@
 //! A local directory, into which large objects are written past the page cache.
 //!
-//! Through it a segment costs several times the CPU: the kernel copies it into memory that it has to find first, of which
-//! nearly none is read again before it is given up. Measured, that was half of what a standalone under load took.
+//! Through it a segment costs several times the CPU: the kernel's copy was half of what a standalone under load took.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
