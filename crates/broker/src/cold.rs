@@ -14,6 +14,7 @@ use foyer::{Cache, CacheBuilder};
 use futures::future::try_join_all;
 use tidemark_model::{Batch, BrokerError, StorageError, TieredRun};
 use tidemark_segment::{Bucket, SegmentIndex};
+use tokio::time::Instant;
 
 use self::ahead::Readers;
 use self::cache::{BLOCK, Blocks};
@@ -76,7 +77,7 @@ impl Cold {
         metrics::served("object_store", bytes);
         if let (Some(run), Some(last)) = (runs.get(end.0), batches.last()) {
             let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-            let ahead = readers.read(run.partition, offset, last.next_offset(), self.ahead_bytes);
+            let ahead = readers.read(run.partition, offset, last.next_offset(), self.ahead_bytes, Instant::now());
             drop(readers);
             self.read_ahead(&runs[end.0..], end.1, ahead);
         }

@@ -10,8 +10,6 @@ use tidemark_runtime::telemetry::Telemetry;
 /// Records in memory for readers at the tail. Storage and broker are in one process and hold the same bytes, so that
 /// each bound covers the other.
 const TAIL_BYTES: usize = 64 << 20;
-/// Memory for what was read from the object store, which the page cache has too.
-const COLD_BYTES: usize = 32 << 20;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -91,7 +89,6 @@ impl Config {
     pub fn broker(&self) -> tidemark_broker::Config {
         tidemark_broker::Config {
             tail_bytes: TAIL_BYTES,
-            cache_memory_bytes: COLD_BYTES,
             ..tidemark_broker::Config::default()
         }
     }
