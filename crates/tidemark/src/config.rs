@@ -87,10 +87,7 @@ impl Config {
     }
 
     pub fn broker(&self) -> tidemark_broker::Config {
-        tidemark_broker::Config {
-            tail_bytes: TAIL_BYTES,
-            ..tidemark_broker::Config::default()
-        }
+        tidemark_broker::Config { tail_bytes: TAIL_BYTES, ..tidemark_broker::Config::default() }
     }
 
     pub fn storage(&self) -> tidemark_storage::Config {

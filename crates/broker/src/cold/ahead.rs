@@ -34,14 +34,7 @@ struct Reader {
 impl Readers {
     /// A reader has read a partition from `offset` up to `next`: how many bytes to read ahead of it. Nothing for one that
     /// came from elsewhere, which may go elsewhere again. `room`: bytes for all readers together.
-    pub(super) fn read(
-        &mut self,
-        partition: TopicPartition,
-        offset: i64,
-        next: i64,
-        room: u64,
-        now: Instant,
-    ) -> u64 {
+    pub(super) fn read(&mut self, partition: TopicPartition, offset: i64, next: i64, room: u64, now: Instant) -> u64 {
         let known = self.0.iter().rposition(|one| one.partition == partition && one.next == offset);
         let ahead = match known.and_then(|at| self.0.remove(at)) {
             Some(reader) => (reader.ahead * 2).clamp(FIRST, MOST),

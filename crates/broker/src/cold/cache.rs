@@ -1,5 +1,9 @@
 //! Blocks of objects, in memory and on disk, through foyer. Objects never change, so a block is never stale.
 
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,6 +11,7 @@ use foyer::{
     BlockEngineConfig, Cache, CacheBuilder, DeviceBuilder as _, FsDeviceBuilder, HybridCache, HybridCacheBuilder,
     HybridCachePolicy, HybridCacheProperties, Location,
 };
+use rustix::fs::OFlags;
 use tidemark_model::BrokerError;
 use tidemark_segment::{Bucket, StoreError};
 use tokio::time::Instant;
@@ -53,8 +58,10 @@ impl Blocks {
         let storage = if config.cache_dir.as_os_str().is_empty() {
             storage
         } else {
+            let direct = takes_direct_io(&config.cache_dir).map_err(|error| failed(error.to_string()))?;
             let device = FsDeviceBuilder::new(&config.cache_dir)
                 .with_capacity(config.cache_disk_bytes)
+                .with_direct(direct)
                 .build()
                 .map_err(|error| failed(error.to_string()))?;
             storage.with_engine_config(BlockEngineConfig::new(device).with_block_size(DISK_BLOCK))
@@ -107,6 +114,24 @@ impl Blocks {
         for index in indexes {
             self.cache.remove(&block_key(object, index));
         }
+    }
+}
+
+/// Whether files in a directory can be written past the page cache. Through it each block costs a copy, and memory for what
+/// this cache keeps itself.
+fn takes_direct_io(dir: &Path) -> io::Result<bool> {
+    fs::create_dir_all(dir)?;
+    let probe = dir.join("direct-io-probe");
+    let flags = OFlags::DIRECT.bits().cast_signed();
+    let opened = OpenOptions::new().write(true).create(true).truncate(true).custom_flags(flags).open(&probe);
+    match fs::remove_file(&probe) {
+        // It may be created, and refused then, or refused before.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    match opened {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(false),
+        opened => opened.map(|_| true),
     }
 }
 

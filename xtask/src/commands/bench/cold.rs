@@ -1,5 +1,6 @@
 //! `cargo xtask bench cold`: one consumer that reads history from the object store, beside a plain loop of ranged GETs from
-//! the same store, and what it does to somebody at the tail of another topic.
+//! the same store, and what it does to somebody at the tail of another topic: beside what the same load of the machine does
+//! to the tail of a server that reads no history.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -39,6 +40,8 @@ const AWAY_MS: u32 = 15;
 
 /// What is measured on.
 struct Store<'a> {
+    /// A topic's, too.
+    name: &'a str,
     label: &'a str,
     bootstrap: &'a str,
     url: String,
@@ -55,6 +58,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let binaries = built(&args.profile);
     let dir = tempfile::Builder::new().prefix("tidemark-bench-").tempdir()?;
 
+    let idle = Standalone::start_with(&binaries.join("tidemark"), &dir.path().join("idle"), &[])?;
+    let measure = |store: &Store<'_>, idle: &str| measure(args, &binaries, store, idle);
     let settings = [("TIDEMARK_SEGMENT_BYTES", SEGMENT_BYTES), ("TIDEMARK_SEGMENT_MS", SEGMENT_MS)];
     let start = |name: &str, more: &[(&str, &str)]| {
         let settings = [&settings[..], more].concat();
@@ -62,12 +67,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
     };
     let standalone = start("local", &[])?;
     let store = Store {
+        name: "directory",
         label: "standalone, local directory",
         bootstrap: &standalone.bootstrap,
         url: format!("file://{}", standalone.data_dir().join("objects").display()),
         environment: Vec::new(),
     };
-    measure(args, &binaries, &store)?;
+    measure(&store, &idle.bootstrap)?;
     drop(standalone);
 
     let s3 = S3::start(&dir.path().join("s3"))?;
@@ -80,21 +86,28 @@ pub(super) fn run(args: &Args) -> Result<()> {
     more.push(("TIDEMARK_OBJECT_STORE", &url));
     let standalone = start("far", &more)?;
     let label = format!("standalone, S3 server {AWAY_MS} ms away");
-    let store =
-        Store { label: &label, bootstrap: &standalone.bootstrap, url: url.clone(), environment: environment.clone() };
-    measure(args, &binaries, &store)?;
-    drop((standalone, far, s3));
+    let store = Store {
+        name: "far",
+        label: &label,
+        bootstrap: &standalone.bootstrap,
+        url: url.clone(),
+        environment: environment.clone(),
+    };
+    measure(&store, &idle.bootstrap)?;
+    drop((standalone, far, s3, idle));
 
     let storage = format!("segment_bytes = {SEGMENT_BYTES}\nsegment_ms = {SEGMENT_MS}\n");
     let options = Options { brokers: 1, gateways: 1, storage, ..Options::default() };
+    let idle = Services::start(&binaries, &dir.path().join("idle-services"), &options)?;
     let services = Services::start(&binaries, &dir.path().join("services"), &options)?;
     let store = Store {
+        name: "services",
         label: "four processes, S3 server beside them",
         bootstrap: &services.bootstrap,
         url: format!("s3://{}", S3::BUCKET),
         environment: services.s3.environment(),
     };
-    measure(args, &binaries, &store)
+    measure(&store, &idle.bootstrap)
 }
 
 /// A server that answers later than the one behind it.
@@ -121,12 +134,14 @@ impl Drop for Far {
     }
 }
 
-fn measure(args: &Args, binaries: &Path, store: &Store<'_>) -> Result<()> {
-    let client = |topic: &str, arguments: &[&str]| {
+/// `idle`: where a server is that reads no history.
+fn measure(args: &Args, binaries: &Path, store: &Store<'_>, idle: &str) -> Result<()> {
+    let client_of = |bootstrap: &str, topic: &str, arguments: &[&str]| {
         let mut client = Command::new(binaries.join("bench-client"));
-        client.args(["--bootstrap", store.bootstrap, "--topic", topic]).args(arguments);
+        client.args(["--bootstrap", bootstrap, "--topic", topic]).args(arguments);
         sh::quietly(&mut client)
     };
+    let client = |topic: &str, arguments: &[&str]| client_of(store.bootstrap, topic, arguments);
     let get_loop = || {
         let mut get = Command::new(binaries.join("examples").join("get_loop"));
         sh::quietly(get.arg(&store.url).envs(store.environment.iter().map(|(name, value)| (*name, value.as_str()))))
@@ -145,21 +160,25 @@ fn measure(args: &Args, binaries: &Path, store: &Store<'_>) -> Result<()> {
     let consume = || client("cold", &["consume", "--messages", &messages]);
     let consumed = number(&consume()?, "mb_per_s")?;
 
+    // What the store wrote through the page cache would otherwise be in the way of the log's writes.
+    sh::quietly(&mut Command::new("sync"))?;
     let seconds = args.seconds.to_string();
-    let latency = |topic: &str| number(&client(topic, &["latency", "--seconds", &seconds])?, "end_to_end_p99_us");
-    let alone = latency("alone")?;
+    let latency = |bootstrap: &str, topic: &str| {
+        number(&client_of(bootstrap, topic, &["latency", "--seconds", &seconds])?, "end_to_end_p99_us")
+    };
+    let alone = latency(store.bootstrap, "alone")?;
     let over = AtomicBool::new(false);
-    let beside = std::thread::scope(|scope| {
+    let (beside, elsewhere) = std::thread::scope(|scope| {
         let reading = scope.spawn(|| -> Result<()> {
             while !over.load(Ordering::Relaxed) {
                 consume()?;
             }
             Ok(())
         });
-        let beside = latency("beside");
+        let measured = latency(store.bootstrap, "beside").and_then(|beside| Ok((beside, latency(idle, store.name)?)));
         over.store(true, Ordering::Relaxed);
         reading.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
-        beside
+        measured
     })?;
     println!("| {} | |", store.label);
     println!("| --- | ---: |");
@@ -168,6 +187,7 @@ fn measure(args: &Args, binaries: &Path, store: &Store<'_>) -> Result<()> {
     println!("| ratio | {:.2}x |", consumed / plain);
     println!("| end to end p99 at another topic's tail, alone, ms | {:.2} |", alone / 1e3);
     println!("| the same while history is read, ms | {:.2} |", beside / 1e3);
-    println!("| ratio | {:.2}x |", beside / alone);
+    println!("| the same at the tail of a server that reads no history, at that time, ms | {:.2} |", elsewhere / 1e3);
+    println!("| ratio of the last two | {:.2}x |", beside / elsewhere);
     Ok(())
 }
