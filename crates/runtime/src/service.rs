@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -64,11 +65,20 @@ where
     Fut: Future<Output = anyhow::Result<()>>,
 {
     process::use_small_pages();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(blocking_threads()).build();
     match runtime.context("starting the runtime").and_then(|runtime| runtime.block_on(host(service, config, run))) {
         Ok(code) => code,
         Err(error) => refuse(service, &error, 1),
     }
+}
+
+/// Threads for what blocks: files, and the names of peers. With as many as there is work for at some moment nothing is faster,
+/// and each keeps memory of its own from the allocator, half-filled, for as long as anything in it is in use.
+fn blocking_threads() -> usize {
+    const PER_CORE: usize = 4;
+    const LEAST: usize = 8;
+    thread::available_parallelism().map_or(LEAST, |cores| (PER_CORE * cores.get()).max(LEAST))
 }
 
 /// Everything up to the service's own start fails by an error, which nobody has logged yet.
