@@ -84,14 +84,23 @@ fn in_bucket(object_store: &str, environment: &[(&'static str, String)]) -> BTre
     told.lines().filter_map(topic).collect()
 }
 
-/// Waits until the newest snapshot has all that was changed.
+/// Waits until the newest snapshot has all that was changed before.
 fn await_snapshot(http: &str) {
-    let covered = || {
-        let (_, page) = http_get(http, "/metrics").unwrap_or_default();
-        let written = page.lines().any(|line| line.starts_with("tidemark_coordinator_snapshots_total"));
-        written && page.lines().any(|line| line == "tidemark_coordinator_snapshot_age_seconds 0")
+    let value = |name: &str| {
+        let (_, page) = http_get(http, "/metrics").ok()?;
+        page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok())
     };
-    eventually("a snapshot of the metadata", covered);
+    let checks = || value("tidemark_coordinator_snapshot_checks_total");
+    // A check that is under way now may have begun before the change. The one after it has not.
+    let mut before = None;
+    eventually("a look at the metadata's snapshots", || {
+        before = before.or_else(checks);
+        before.zip(checks()).is_some_and(|(before, now)| now >= before + 2.0)
+    });
+    eventually("a snapshot of the metadata", || {
+        value("tidemark_coordinator_snapshots_total").is_some()
+            && value("tidemark_coordinator_snapshot_age_seconds") == Some(0.0)
+    });
 }
 
 /// What clients have of the topic.

@@ -84,6 +84,8 @@ pub(crate) struct Backup<'a> {
     shared: &'a Shared,
     bucket: Bucket,
     keys: MetadataKeys,
+    /// Since when this coordinator looks: as long as there is no snapshot, that is how old the last one is taken to be.
+    began_ms: i64,
     /// The revision of the last topic or journal that changed, as the last snapshot has it.
     catalog: u64,
     /// The snapshot before which this coordinator has deleted all.
@@ -103,17 +105,14 @@ pub(crate) enum Look {
 
 impl<'a> Backup<'a> {
     pub(crate) fn new(shared: &'a Shared, bucket: Bucket, keys: MetadataKeys) -> Self {
-        Self { shared, bucket, keys, catalog: 0, cleaned: None, failures: 0 }
+        Self { shared, bucket, keys, began_ms: shared.clock.now_ms(), catalog: 0, cleaned: None, failures: 0 }
     }
 
     async fn run(mut self) -> std::convert::Infallible {
         let interval = self.shared.settings.snapshot_interval;
         loop {
-            // Also while nothing changes: what is left from before a rebuild has to notice.
-            let looked = match self.bucket.check_claim().await {
-                Ok(()) => self.look().await,
-                Err(error) => Err(error.into()),
-            };
+            let looked = self.look().await;
+            metrics::snapshot_checked();
             match looked {
                 Ok(_) => {
                     self.failures = 0;
@@ -149,14 +148,17 @@ impl<'a> Backup<'a> {
         };
         let now_ms = clock.now_ms();
         let since = |ms: i64| Duration::from_millis(u64::try_from(now_ms.saturating_sub(ms)).unwrap_or(u64::MAX));
+        self.catalog = self.catalog.max(last.revision);
         // Nothing but the record itself was written after the snapshot.
-        if entry.as_ref().is_some_and(|entry| entry.revision == revision && last.revision + 1 == revision) {
-            self.catalog = self.catalog.max(last.revision);
-            metrics::snapshot_age(Duration::ZERO);
+        let covered = entry.as_ref().is_some_and(|entry| entry.revision == revision && last.revision + 1 == revision);
+        let newest_ms = if last.number == 0 { self.began_ms } else { last.taken_ms };
+        // Before the bucket is asked for anything: it grows also while there is none.
+        metrics::snapshot_age(if covered { Duration::ZERO } else { since(newest_ms) });
+        // Also while nothing changes: what is left from before a rebuild has to notice.
+        self.bucket.check_claim().await?;
+        if covered {
             return Ok(Look::Covered);
         }
-        metrics::snapshot_age(if last.number == 0 { Duration::ZERO } else { since(last.taken_ms) });
-        self.catalog = self.catalog.max(last.revision);
         let soon = state.catalog() > last.revision && since(last.begun_ms) >= SOON;
         if !soon && since(last.begun_ms) < settings.snapshot_interval / DUE_PER_INTERVAL {
             return Ok(Look::Waiting);

@@ -98,6 +98,11 @@ pub(crate) fn snapshot_written(bytes: u64, took: Duration) {
     histogram!("tidemark_coordinator_snapshot_write_seconds").record(took.as_secs_f64());
 }
 
+/// This coordinator has looked whether a snapshot is due, and written it if so. The age is as of then.
+pub(crate) fn snapshot_checked() {
+    counter!("tidemark_coordinator_snapshot_checks_total").increment(1);
+}
+
 /// A snapshot of the metadata could not be written.
 pub(crate) fn snapshot_failed() {
     counter!("tidemark_coordinator_snapshot_failures_total").increment(1);
