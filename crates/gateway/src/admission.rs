@@ -11,8 +11,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use answers::{Answers, LEAST_ANSWER, Room};
 
-/// Bytes of requests that one process holds before it stops reading, beyond the largest request it accepts.
-const PROCESS_BYTES: usize = 128 << 20;
 /// Bytes of requests that one connection holds before it is not read: enough for a producer with five requests of 1 MiB in
 /// flight. A request that is larger comes alone.
 const CONNECTION_BYTES: usize = 8 << 20;
@@ -45,9 +43,12 @@ pub(crate) struct Grant {
 }
 
 impl Admission {
-    pub(crate) fn new(max_connections: usize) -> Self {
+    /// `max_bytes`: of requests that the process holds before it stops reading, beyond the largest request it accepts.
+    pub(crate) fn new(max_connections: usize, max_bytes: usize) -> Self {
+        // One connection may hold what it may hold.
+        let max_bytes = max_bytes.clamp(CONNECTION_BYTES, Semaphore::MAX_PERMITS);
         Self {
-            bytes: Arc::new(Semaphore::new(PROCESS_BYTES)),
+            bytes: Arc::new(Semaphore::new(max_bytes)),
             overdraft: Arc::new(Semaphore::new(1)),
             connections: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
         }
@@ -128,10 +129,11 @@ mod tests {
     use super::*;
 
     const MIB: usize = 1 << 20;
+    const MAX_BYTES: usize = 128 * MIB;
 
     #[tokio::test]
     async fn a_connection_is_not_read_while_its_requests_hold_its_bytes() {
-        let admission = Admission::new(10);
+        let admission = Admission::new(10, MAX_BYTES);
         let mut connection = admission.connection().unwrap();
         connection.arrived(CONNECTION_BYTES - MIB).await;
         let first = connection.take(CONNECTION_BYTES - MIB);
@@ -143,7 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_of_more_bytes_than_a_connection_has_comes_alone() {
-        let admission = Admission::new(10);
+        let admission = Admission::new(10, MAX_BYTES);
         let mut connection = admission.connection().unwrap();
         connection.arrived(MIB).await;
         let small = connection.take(MIB);
@@ -161,9 +163,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_full_of_half_requests_completes_them_one_by_one() {
-        let admission = Admission::new(100);
+        let admission = Admission::new(100, MAX_BYTES);
         let mut stuck = Vec::new();
-        for _ in 0..PROCESS_BYTES / (16 * MIB) {
+        for _ in 0..MAX_BYTES / (16 * MIB) {
             let mut connection = admission.connection().unwrap();
             connection.arrived(16 * MIB).await;
             stuck.push(connection);
@@ -179,7 +181,7 @@ mod tests {
 
     #[test]
     fn connections_are_counted_until_they_end() {
-        let admission = Admission::new(1);
+        let admission = Admission::new(1, MAX_BYTES);
         let first = admission.connection().unwrap();
         assert!(admission.connection().is_none());
         drop(first);

@@ -22,6 +22,9 @@ pub struct Config {
     pub auto_create_topics: bool,
     /// The largest request that is accepted, in bytes (`socket.request.max.bytes`).
     pub max_request_bytes: usize,
+    /// Bytes of requests that are held at once, of all connections, before they are not read any further
+    /// (`queued.max.request.bytes`). A request that is larger is taken alone.
+    pub queued_max_request_bytes: usize,
     /// The most connections at once (`max.connections`).
     pub max_connections: usize,
     pub telemetry: Telemetry,
@@ -37,6 +40,7 @@ impl Default for Config {
             rack: String::new(),
             auto_create_topics: true,
             max_request_bytes: 100 << 20,
+            queued_max_request_bytes: 128 << 20,
             max_connections: 10_000,
             telemetry: Telemetry::default(),
         }

@@ -28,6 +28,7 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(12);
 pub struct Settings {
     pub auto_create_topics: bool,
     pub max_request_bytes: usize,
+    pub queued_max_request_bytes: usize,
     pub max_connections: usize,
 }
 
@@ -81,6 +82,7 @@ impl Settings {
         Self {
             auto_create_topics: config.auto_create_topics,
             max_request_bytes: config.max_request_bytes,
+            queued_max_request_bytes: config.queued_max_request_bytes,
             max_connections: config.max_connections,
         }
     }
@@ -106,7 +108,7 @@ impl Service {
             metrics: Metrics::new(),
             shutdown: shutdown.clone(),
         });
-        let admission = Admission::new(settings.max_connections);
+        let admission = Admission::new(settings.max_connections, settings.queued_max_request_bytes);
         let tasks = TaskTracker::new();
         for listener in listeners {
             let (gateway, admission, connections) = (Arc::clone(&gateway), admission.clone(), tasks.clone());

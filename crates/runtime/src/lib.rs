@@ -11,17 +11,13 @@ pub mod cluster;
 pub mod config;
 pub mod health;
 pub mod http;
+pub mod memory;
 pub mod metrics;
 mod process;
 pub mod seams;
 pub mod service;
 pub mod shutdown;
 pub mod telemetry;
-
-/// Buffers of a megabyte come and go with every request; the system's allocator gives such memory back to the kernel and
-/// faults it in again, which was a tenth of the CPU of a produce.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub use cluster::ClusterView;
 pub use health::Health;

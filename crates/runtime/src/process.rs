@@ -1,4 +1,4 @@
-//! What the process uses, read from Linux's `/proc/self`, and how its memory comes.
+//! What the process uses, read from Linux's `/proc/self`.
 
 use std::fs;
 
@@ -11,16 +11,6 @@ pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
     pub(crate) open_files: usize,
     pub(crate) threads: u64,
-}
-
-/// Has memory come in small pages. The allocator asks for huge ones, and the kernel then clears two megabytes for each buffer
-/// of one that comes and goes: a third of the CPU of a produce through four processes, and half of an idle one's memory.
-pub(crate) fn use_small_pages() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        // An old or a strange kernel: it costs memory, and nothing else.
-        eprintln!("huge pages cannot be turned off: {error}");
-    }
 }
 
 /// Nothing where there is no `/proc`.
@@ -52,17 +42,6 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn no_memory_comes_in_huge_pages() {
-        use_small_pages();
-        let status = fs::read_to_string("/proc/self/status").unwrap();
-        // Told since Linux 5.0, and only where the kernel has them at all.
-        if let Some(enabled) = status.lines().find_map(|line| line.strip_prefix("THP_enabled:")) {
-            assert_eq!(enabled.trim(), "0");
-        }
-    }
 
     #[test]
     fn a_command_name_with_brackets_does_not_shift_the_fields() {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::health::Health;
 use crate::shutdown::DRAIN_DEADLINE;
 use crate::telemetry::Telemetry;
-use crate::{OsEntropy, SystemClock, bind, config, http, metrics, process, shutdown, telemetry};
+use crate::{OsEntropy, SystemClock, bind, config, http, memory, metrics, shutdown, telemetry};
 
 /// Exit code for a configuration that cannot be used, as opposed to a service that failed.
 const EXIT_CONFIG: u8 = 2;
@@ -64,7 +64,7 @@ where
     F: FnOnce(C, Host) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
-    process::use_small_pages();
+    memory::use_small_pages();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(blocking_threads()).build();
     match runtime.context("starting the runtime").and_then(|runtime| runtime.block_on(host(service, config, run))) {

@@ -10,6 +10,8 @@ use tidemark_runtime::telemetry::Telemetry;
 /// Records in memory for readers at the tail. Storage and broker are in one process and hold the same bytes, so that
 /// each bound covers the other.
 const TAIL_BYTES: usize = 64 << 20;
+/// Requests in memory at once: as many as the log's groups, and what waits for them, on the disk of one machine.
+const REQUEST_BYTES: usize = 64 << 20;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -83,7 +85,11 @@ impl ServiceConfig for Config {
 
 impl Config {
     pub fn gateway(&self) -> tidemark_gateway::Config {
-        tidemark_gateway::Config { auto_create_topics: self.auto_create_topics, ..tidemark_gateway::Config::default() }
+        tidemark_gateway::Config {
+            auto_create_topics: self.auto_create_topics,
+            queued_max_request_bytes: REQUEST_BYTES,
+            ..tidemark_gateway::Config::default()
+        }
     }
 
     pub fn broker(&self) -> tidemark_broker::Config {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tidemark::{Config, inspect, rebuild, standalone};
 use tidemark_runtime::config::{self, Sources};
-use tidemark_runtime::service;
+use tidemark_runtime::{memory, service};
 
 /// Exit code for a configuration that cannot be used, as of the services.
 const EXIT_CONFIG: u8 = 2;
@@ -144,6 +144,8 @@ fn run_rebuild(args: Rebuild) -> anyhow::Result<()> {
 fn run_standalone(args: Standalone) -> ExitCode {
     match prepare(args) {
         Ok(Some(config)) => {
+            // Beside everything else on a machine, it is to be small.
+            memory::give_back_soon();
             let dir = config.shown_dir().to_string();
             service::start("tidemark", config, |config, host| {
                 standalone::run(config, host, move |address| announce(address, &dir))

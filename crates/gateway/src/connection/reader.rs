@@ -130,7 +130,7 @@ mod tests {
 
     fn reader(max: usize) -> (tokio::io::DuplexStream, FrameReader<tokio::io::DuplexStream>) {
         let (client, server) = tokio::io::duplex(256 << 10);
-        let admission = Admission::new(1).connection().unwrap();
+        let admission = Admission::new(1, 128 << 20).connection().unwrap();
         (client, FrameReader::new(server, admission, max))
     }
 

@@ -55,7 +55,12 @@ pub(crate) struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        let settings = Settings { auto_create_topics: false, max_request_bytes: 1 << 20, max_connections: 100 };
+        let settings = Settings {
+            auto_create_topics: false,
+            max_request_bytes: 1 << 20,
+            queued_max_request_bytes: 128 << 20,
+            max_connections: 100,
+        };
         Self { gateways: 1, brokers: 1, coordinators: 1, settings }
     }
 }
