@@ -14,6 +14,8 @@ use xtask::process::{http_get, wait_for};
 const PARTITIONS: i32 = 6;
 /// Longer than the client of the object store tries one request before it tells anybody.
 const TOLD_WITHIN: Duration = Duration::from_secs(240);
+/// How far the copy of the metadata in the bucket may be behind.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 /// All of them, between requests that are carried out.
 const MIXED: &[Fault] = &[
     Fault::None,
@@ -73,7 +75,7 @@ fn start(s3: &S3, address: &str, bucket: &str, secret: &str, dir: &std::path::Pa
         ("TIDEMARK_OBJECT_STORE", bucket),
         ("TIDEMARK_SEGMENT_BYTES", "300000".to_owned()),
         ("TIDEMARK_SEGMENT_MS", "300".to_owned()),
-        ("TIDEMARK_METADATA_SNAPSHOT_INTERVAL_MS", "1000".to_owned()),
+        ("TIDEMARK_METADATA_SNAPSHOT_INTERVAL_MS", SNAPSHOT_INTERVAL.as_millis().to_string()),
     ];
     settings.extend(more);
     let settings: Vec<(&str, &str)> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
@@ -135,12 +137,16 @@ fn one_that_is_away_is_told_by_readyz_and_one_that_is_back_too() {
     let page = || http_get(&rig.standalone.http, "/readyz").unwrap_or_default();
     assert_eq!(page().0, 200);
     rig.proxy.set(&[Fault::SlowDown]);
+    create_on(&admin_for(bootstrap), "meanwhile", 1, &[]).expect("topics need no object store");
     let told = || {
         let (status, text) = page();
         status == 503 && text.contains("NOT READY object store") && text.contains("NOT READY metadata snapshots")
     };
     wait_for("it to be told", TOLD_WITHIN, told).unwrap_or_else(|error| panic!("{error}: {:?}", page()));
     eprintln!("what an operator sees: {}", page().1.trim());
+    eventually("the age of the last snapshot of the metadata to be told", || {
+        rig.metric("tidemark_coordinator_snapshot_age_seconds", "") > SNAPSHOT_INTERVAL.as_secs_f64()
+    });
     load.progress(500);
     rig.proxy.set(&[Fault::None]);
     wait_for("it to be ready again", TOLD_WITHIN, || page().0 == 200).unwrap_or_else(|error| panic!("{error}"));
