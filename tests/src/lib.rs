@@ -5,6 +5,7 @@ pub mod clients;
 pub mod collector;
 pub mod groups;
 pub mod load;
+pub mod metrics;
 pub mod proxy;
 pub mod raw;
 pub mod target;

@@ -4,11 +4,12 @@
 use std::time::{Duration, Instant};
 
 use tidemark_tests::clients::{admin_for, create_on, eventually, unique};
+use tidemark_tests::metrics::metric;
 use tidemark_tests::raw::groups::*;
 use tidemark_tests::raw::{self, Connection, code};
 use tidemark_tests::target::{binaries, directory};
 use xtask::cluster::{Options, Services};
-use xtask::process::{Signal, http_get};
+use xtask::process::Signal;
 
 const COORDINATORS: usize = 3;
 const PARTITIONS: i32 = 4;
@@ -44,9 +45,8 @@ impl Cluster {
 
     /// How many slots a coordinator says it owns. None while it says nothing.
     fn slots(&self, name: &str) -> Option<u32> {
-        let (_, metrics) = http_get(self.services.http(name)?, "/metrics").ok()?;
-        let line = metrics.lines().find(|line| line.starts_with("tidemark_coordinator_slots_owned"))?;
-        line.rsplit(' ').next()?.parse().ok()
+        let owned = metric(self.services.http(name)?, "tidemark_coordinator_slots_owned", &[]).ok()??;
+        Some(owned as u32)
     }
 
     /// Waits until the slots are spread over so many coordinators, all of which say so.

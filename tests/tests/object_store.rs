@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidemark_tests::clients::{admin_for, create_on, eventually, unique};
 use tidemark_tests::load::{Load, Reading};
+use tidemark_tests::metrics::metric;
 use tidemark_tests::proxy::{Fault, Proxy};
 use tidemark_tests::target::{binaries, directory};
 use xtask::cluster::{S3, Standalone};
@@ -47,12 +48,7 @@ impl Rig {
 
     /// The sum of a metric over its labels that hold `of`.
     fn metric(&self, name: &str, of: &str) -> f64 {
-        let (_, page) = http_get(&self.standalone.http, "/metrics").unwrap_or_default();
-        let line = |line: &str| {
-            let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))?;
-            rest.contains(of).then(|| line.rsplit_once(' ')?.1.parse::<f64>().ok())?
-        };
-        page.lines().filter_map(line).sum()
+        metric(&self.standalone.http, name, &[of]).ok().flatten().unwrap_or(0.0)
     }
 
     fn written(&self) -> f64 {

@@ -11,10 +11,10 @@ use rdkafka::producer::FutureProducer;
 use rdkafka::{Offset, TopicPartitionList};
 use tidemark_tests::clients::*;
 use tidemark_tests::load::Load;
+use tidemark_tests::metrics::metric;
 use tidemark_tests::raw::{Connection, describe_topic_at, init_producer_id};
 use tidemark_tests::target::{binaries, directory};
 use xtask::cluster::{Options, S3, Services, Standalone};
-use xtask::process::http_get;
 
 const PARTITIONS: i32 = 6;
 const RECORDS: i32 = 3_000;
@@ -86,10 +86,7 @@ fn in_bucket(object_store: &str, environment: &[(&'static str, String)]) -> BTre
 
 /// Waits until the newest snapshot has all that was changed before.
 fn await_snapshot(http: &str) {
-    let value = |name: &str| {
-        let (_, page) = http_get(http, "/metrics").ok()?;
-        page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok())
-    };
+    let value = |name| metric(http, name, &[]).ok().flatten();
     let checks = || value("tidemark_coordinator_snapshot_checks_total");
     // A check that is under way now may have begun before the change. The one after it has not.
     let mut before = None;

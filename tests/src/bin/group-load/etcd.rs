@@ -5,7 +5,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
+use tidemark_tests::metrics::metric;
 
 use crate::figures::Latencies;
 
@@ -58,13 +59,7 @@ impl Etcd {
 
     /// How many transactions clients have asked it for so far. Single puts are none.
     pub(crate) fn transactions(&self) -> Result<f64> {
-        let (_, metrics) = xtask::process::http_get(&self.address, "/metrics")?;
-        let mut lines = metrics.lines().filter(|line| {
-            line.starts_with("grpc_server_handled_total") && line.contains("\"Txn\"") && line.contains("\"OK\"")
-        });
-        lines.try_fold(0.0, |sum, line| {
-            let value = line.rsplit_once(' ').context("a metric has a value")?.1;
-            Ok(sum + value.parse::<f64>()?)
-        })
+        let handled = metric(&self.address, "grpc_server_handled_total", &["\"Txn\"", "\"OK\""])?;
+        Ok(handled.unwrap_or(0.0))
     }
 }
