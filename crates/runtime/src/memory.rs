@@ -2,7 +2,7 @@
 
 use std::ffi::{c_int, c_long};
 
-use libmimalloc_sys::{mi_option_get, mi_option_set};
+use libmimalloc_sys::mi_option_set_default;
 
 /// Buffers of a megabyte come and go with every request; the system's allocator gives such memory back to the kernel and
 /// faults it in again, which was a tenth of the CPU of a produce.
@@ -11,9 +11,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// `mi_option_purge_delay` of mimalloc 3, which its crate has no name for.
 const PURGE_DELAY: c_int = 15;
-/// Its value, in milliseconds, when nobody has set it: by it the option is known to be the one that is meant.
-const USUAL_DELAY: c_long = 1_000;
-/// How long memory that is not used stays with a process that is to be small.
+/// How long memory that is not used stays with a process that is to be small, in milliseconds.
 const SHORT_DELAY: c_long = 10;
 
 /// Has memory come in small pages. The allocator asks for huge ones, and the kernel then clears two megabytes for each buffer
@@ -27,23 +25,11 @@ pub(crate) fn use_small_pages() {
 }
 
 /// Has memory that is not used go back to the kernel within 10 ms, not a second. Under load what was freed within a second
-/// is a hundred megabytes or two; to have them again takes a tenth more CPU. Another delay, set by `MIMALLOC_PURGE_DELAY`, stays.
+/// is a hundred megabytes or two; to have them again takes a tenth more CPU. A delay set by `MIMALLOC_PURGE_DELAY` stays.
+#[expect(unsafe_code, reason = "the allocator is set up by calls of C")]
 pub fn give_back_soon() {
-    if purge_delay() == USUAL_DELAY {
-        set_purge_delay(SHORT_DELAY);
-    }
-}
-
-#[expect(unsafe_code, reason = "the allocator is set up by calls of C")]
-fn purge_delay() -> c_long {
-    // SAFETY: it reads a table of options, and knows what is not in it.
-    unsafe { mi_option_get(PURGE_DELAY) }
-}
-
-#[expect(unsafe_code, reason = "the allocator is set up by calls of C")]
-fn set_purge_delay(millis: c_long) {
-    // SAFETY: as above. The allocator reads the option whenever it frees, and takes any value.
-    unsafe { mi_option_set(PURGE_DELAY, millis) }
+    // SAFETY: it writes to a table of options what nobody has set there, and knows what is not in it.
+    unsafe { mi_option_set_default(PURGE_DELAY, SHORT_DELAY) }
 }
 
 #[cfg(test)]
@@ -62,13 +48,18 @@ mod tests {
     }
 
     #[test]
+    #[expect(unsafe_code, reason = "the allocator is asked by calls of C")]
     fn the_allocator_is_told_by_its_own_options() {
-        assert_eq!(purge_delay(), USUAL_DELAY, "another version of the allocator has other options");
+        // SAFETY: it reads a table of options, and knows what is not in it.
+        let delay = || unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
+        // By its usual value the option is known to be the one that is meant.
+        assert_eq!(delay(), 1_000, "another version of the allocator has other options");
         give_back_soon();
-        assert_eq!(purge_delay(), SHORT_DELAY);
+        assert_eq!(delay(), SHORT_DELAY);
         // Who has set it wants it so.
-        set_purge_delay(500);
+        // SAFETY: as above. The allocator reads the option whenever it frees, and takes any value.
+        unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 500) };
         give_back_soon();
-        assert_eq!(purge_delay(), 500);
+        assert_eq!(delay(), 500);
     }
 }
