@@ -45,7 +45,7 @@ pub(crate) struct Grant {
 impl Admission {
     /// `max_bytes`: of requests that the process holds before it stops reading, beyond the largest request it accepts.
     pub(crate) fn new(max_connections: usize, max_bytes: usize) -> Self {
-        // One connection may hold what it may hold.
+        // With fewer the bound of one connection would mean nothing.
         let max_bytes = max_bytes.clamp(CONNECTION_BYTES, Semaphore::MAX_PERMITS);
         Self {
             bytes: Arc::new(Semaphore::new(max_bytes)),

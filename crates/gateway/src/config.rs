@@ -23,7 +23,7 @@ pub struct Config {
     /// The largest request that is accepted, in bytes (`socket.request.max.bytes`).
     pub max_request_bytes: usize,
     /// Bytes of requests that are held at once, of all connections, before they are not read any further
-    /// (`queued.max.request.bytes`). A request that is larger is taken alone.
+    /// (`queued.max.request.bytes`), at least 8 MiB. A request that is larger is taken alone.
     pub queued_max_request_bytes: usize,
     /// The most connections at once (`max.connections`).
     pub max_connections: usize,
